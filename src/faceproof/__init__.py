@@ -1,0 +1,104 @@
+"""faceproof: is this face a photograph, or was it generated?
+
+    >>> from faceproof import FaceChecker                      # doctest: +SKIP
+    >>> FaceChecker().check("portrait.jpg").verdict            # doctest: +SKIP
+    'photograph'
+
+Names are loaded on first use: importing the package loads neither numpy, OpenCV, onnxruntime nor torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from faceproof._version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from faceproof.detectors.base import Detector
+    from faceproof.detectors.card import Card, OperatingPoint
+    from faceproof.errors import (
+        DamagedError,
+        FaceproofError,
+        MissingExtraError,
+        ModelError,
+        NotAPictureError,
+        OutputError,
+        PictureError,
+        TooLargeError,
+        UnreadableError,
+        UsageError,
+    )
+    from faceproof.faces.detection import DetectedFace, FaceDetector, RetinaFace, YuNet
+    from faceproof.faces.quality import Gates
+    from faceproof.images import Limits, Picture, load
+    from faceproof.inputs import Inputs, Item
+    from faceproof.pipeline import FaceChecker
+    from faceproof.records import SCHEMA, Evidence, Face, ImageResult, QualityReason, Verdict
+    from faceproof.reports import open_results, scan_to_file
+    from faceproof.scan import Options
+
+_HOMES = {
+    "faceproof.detectors.base": ("Detector",),
+    "faceproof.detectors.card": ("Card", "OperatingPoint"),
+    "faceproof.errors": (
+        "DamagedError", "FaceproofError", "MissingExtraError", "ModelError", "NotAPictureError",
+        "OutputError", "PictureError", "TooLargeError", "UnreadableError", "UsageError",
+    ),
+    "faceproof.faces.detection": ("DetectedFace", "FaceDetector", "RetinaFace", "YuNet"),
+    "faceproof.faces.quality": ("Gates",),
+    "faceproof.images": ("Limits", "Picture", "load"),
+    "faceproof.inputs": ("Inputs", "Item"),
+    "faceproof.pipeline": ("FaceChecker",),
+    "faceproof.records": ("SCHEMA", "Evidence", "Face", "ImageResult", "QualityReason", "Verdict"),
+    "faceproof.reports": ("open_results", "scan_to_file"),
+    "faceproof.scan": ("Options",),
+}  # fmt: skip
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Card",
+    "DamagedError",
+    "DetectedFace",
+    "Detector",
+    "Evidence",
+    "Face",
+    "FaceChecker",
+    "FaceDetector",
+    "FaceproofError",
+    "Gates",
+    "ImageResult",
+    "Inputs",
+    "Item",
+    "Limits",
+    "MissingExtraError",
+    "ModelError",
+    "NotAPictureError",
+    "OperatingPoint",
+    "Options",
+    "OutputError",
+    "Picture",
+    "PictureError",
+    "QualityReason",
+    "RetinaFace",
+    "SCHEMA",
+    "TooLargeError",
+    "UnreadableError",
+    "UsageError",
+    "Verdict",
+    "YuNet",
+    "__version__",
+    "load",
+    "open_results",
+    "scan_to_file",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'faceproof' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,5 @@
+"""python -m faceproof is the command line."""
+
+from faceproof.cli import main
+
+main()

@@ -1,0 +1,240 @@
+"""The command line: parse, one library call, show. Only typer is imported before a command runs.
+
+Exit codes: 0 all pictures were read; 1 some could not be read, or the run could not finish; 2 wrong use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from faceproof._version import VERSION
+
+if TYPE_CHECKING:
+    from faceproof.scan import Options
+
+app = typer.Typer(
+    name="faceproof",
+    help="Is this face a photograph, or was it generated? Checks pictures offline, with a calibrated "
+    "probability, its reasons, and a third answer: inconclusive.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ModelOption = Annotated[
+    Optional[str], typer.Option("--model", "-m", help="Shipped model's name, or a model folder.", show_default="the default model")
+]
+FaceDetectorOption = Annotated[
+    Optional[str],
+    typer.Option("--face-detector", help="YuNet .onnx file to find faces with.", show_default="RetinaFace"),
+]
+FprOption = Annotated[
+    Optional[float],
+    typer.Option("--fpr", help="False-alarm rate of the threshold: one the model's card has.", show_default="the card's, 0.01"),
+]
+MaxPixelsOption = Annotated[
+    str, typer.Option("--max-pixels", help="Refuse larger pictures before decoding them; 64M = 64 million.")
+]
+MinFaceOption = Annotated[
+    Optional[float],
+    typer.Option("--min-face", help="Side in pixels an aligned face must have to be judged.", show_default="80"),
+]
+
+
+def main() -> None:
+    """Run the command line; turn errors into one line and an exit code."""
+    from faceproof.errors import FaceproofError, ModelError, MissingExtraError, UsageError
+
+    try:
+        with _tidy_pipes():
+            app(standalone_mode=True)
+    except (UsageError, ModelError, MissingExtraError) as err:
+        _fail(err, 2)
+    except FaceproofError as err:
+        _fail(err, 1)
+    except KeyboardInterrupt as err:
+        _fail(str(err) or "stopped", 130)
+
+
+def _fail(message: object, code: int) -> None:
+    with contextlib.suppress(BrokenPipeError, ValueError):
+        print(f"faceproof: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+@contextlib.contextmanager
+def _tidy_pipes() -> Iterator[None]:
+    """A reader that has seen enough (`| head`) ends the run quietly, as it does for other tools."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes stdout at exit and would complain once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"faceproof {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def check(
+    pictures: Annotated[list[str], typer.Argument(metavar="PICTURE...", help="Paths or http(s) URLs.", show_default=False)],
+    model: ModelOption = None,
+    face_detector: FaceDetectorOption = None,
+    fpr: FprOption = None,
+    min_face: MinFaceOption = None,
+    max_pixels: MaxPixelsOption = "64M",
+    json: Annotated[bool, typer.Option("--json", help="One JSON record a line instead of cards.")] = False,
+    report: Annotated[Optional[str], typer.Option("--report", metavar="FILE", help="Also write an HTML page.")] = None,
+) -> None:
+    """Check pictures: one card per face with verdict, probability, threshold, reasons and quality.
+
+    For folders and many pictures use `faceproof scan`.
+    """
+    from faceproof import terminal
+    from faceproof.reports import check_to_page, to_json
+
+    checker = _options(model, face_detector, fpr, min_face, max_pixels).checker()
+    say = (lambda result: print(to_json(result.to_dict()), flush=True)) if json else terminal.card
+    if report is not None:
+        results = check_to_page(pictures, checker, report, on_result=say)
+        if not json:
+            terminal.note(f"report: {report}")
+    else:
+        results = []
+        for result in checker.check_many(pictures, batch=1):
+            results.append(result)
+            say(result)
+    if any(result.status == "error" for result in results):
+        raise typer.Exit(1)
+
+
+@app.command()
+def scan(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help="Pictures, folders, globs, manifests (.csv .tsv .jsonl .txt .parquet), or - for a list on standard input.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        str, typer.Option("--out", "-o", metavar="FILE", help="Results: .jsonl, .csv or .parquet; - for JSON lines on standard output.")
+    ],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite/--resume", help="Begin anew, or go on from what FILE holds.")
+    ] = False,
+    workers: Annotated[
+        Optional[int], typer.Option("--workers", "-j", min=1, help="Processes.", show_default="one per core")
+    ] = None,
+    all_files: Annotated[bool, typer.Option("--all-files", help="In folders, try files of every ending.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")] = False,
+    model: ModelOption = None,
+    face_detector: FaceDetectorOption = None,
+    fpr: FprOption = None,
+    min_face: MinFaceOption = None,
+    max_pixels: MaxPixelsOption = "64M",
+) -> None:
+    """Scan folders, globs, manifests or lists into one file of results, one record a picture.
+
+    Stop it whenever you like: the same command goes on where it stopped.
+    """
+    from faceproof import terminal
+    from faceproof.inputs import Inputs
+    from faceproof.reports import open_results, scan_to_file
+
+    chosen = Inputs(inputs, all_files=all_files)
+    options = _options(model, face_detector, fpr, min_face, max_pixels)
+    with open_results(out, overwrite=overwrite) as results, terminal.progress(chosen, hidden=quiet) as bar:
+        before = results.total
+        try:
+            scan_to_file(chosen, results, options, workers=workers, on_result=bar.checked, on_skip=bar.skipped)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"stopped; {results.total} records are in {out}: the same command goes on") from None
+    if not quiet:
+        terminal.summary(results, before, chosen.ignored)
+    if results.counts["error"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def models(
+    name: Annotated[Optional[str], typer.Argument(help="A shipped model or a model folder; without it, the list.", show_default=False)] = None,
+    json: Annotated[bool, typer.Option("--json", help="The whole card as JSON.")] = False,
+) -> None:
+    """List the shipped models, or show one model's card: data, licences, metrics, thresholds, limits."""
+    from faceproof.detectors.card import read_card
+    from faceproof.detectors.store import DEFAULT_MODEL, cards, model_folder
+
+    shown = cards() if name is None else [read_card(model_folder(name))]
+    if json:
+        import json as json_module
+
+        raw = [dict(card.raw) for card in shown]
+        print(json_module.dumps(raw if name is None else raw[0], indent=1, ensure_ascii=False))
+        return
+    from faceproof import terminal
+
+    if name is None:
+        terminal.models(shown, DEFAULT_MODEL)
+    else:
+        terminal.model(shown[0])
+
+
+@app.command()
+def doctor(json: Annotated[bool, typer.Option("--json", help="The findings as JSON.")] = False) -> None:
+    """Say what is installed and which engines there are, and test the whole way from picture to verdict."""
+    from faceproof.doctor import examine
+
+    findings = examine()
+    if json:
+        import json as json_module
+
+        print(json_module.dumps([finding.to_dict() for finding in findings], indent=1))
+    else:
+        from faceproof import terminal
+
+        terminal.findings(findings)
+    if any(not finding.good for finding in findings):
+        raise typer.Exit(1)
+
+
+def _options(
+    model: str | None, face_detector: str | None, fpr: float | None, min_face: float | None, max_pixels: str
+) -> Options:
+    from PIL import Image
+
+    from faceproof.errors import UsageError
+    from faceproof.faces.quality import Gates
+    from faceproof.images import Limits
+    from faceproof.scan import Options
+
+    text = max_pixels.strip().upper()
+    factor = {"K": 10**3, "M": 10**6, "G": 10**9}.get(text[-1:], 1)
+    try:
+        pixels = int(float(text.rstrip("KMG")) * factor)
+    except (ValueError, OverflowError):
+        raise UsageError(f"--max-pixels {max_pixels!r} is not a number; write 64M or 64000000") from None
+    limits = Limits(max_pixels=pixels)
+    # This process is ours alone, so Pillow's own limit may follow the user's.
+    Image.MAX_IMAGE_PIXELS = max(limits.max_pixels, Image.MAX_IMAGE_PIXELS or 0)
+    gates = Gates() if min_face is None else Gates(min_side=min_face)
+    return Options(model, face_detector, fpr, gates, limits)

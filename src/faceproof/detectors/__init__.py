@@ -1,0 +1,1 @@
+"""Detectors: they tell generated faces from photographs, given aligned crops."""

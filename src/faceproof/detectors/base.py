@@ -1,0 +1,33 @@
+"""What every detector offers."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from faceproof.detectors.card import Card
+
+__all__ = ["Detector"]
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Scores aligned crops."""
+
+    @property
+    def card(self) -> Card:
+        """What the detector is, was trained on and can do; its crop size and calibration."""
+        ...
+
+    def score(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Score crops.
+
+        Args:
+            crops: (N, S, S, 3) uint8 RGB, S = `card.size`; N may be 0.
+
+        Returns:
+            (N,) float32, unbounded, higher = more likely generated.
+        """
+        ...

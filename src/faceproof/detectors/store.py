@@ -1,0 +1,55 @@
+"""Where models are: the ones shipped inside the package, and any folder the user names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from faceproof.detectors.base import Detector
+from faceproof.detectors.card import Card, read_card
+from faceproof.detectors.onnx import OnnxDetector
+from faceproof.errors import UsageError, unknown_name
+
+__all__ = ["DEFAULT_MODEL", "WEIGHTS", "load_detector", "model_folder", "shipped_models"]
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+DEFAULT_MODEL = "lite0-224"
+
+
+def shipped_models() -> dict[str, Path]:
+    """Return the models inside the package: name -> folder."""
+    return {card.parent.name: card.parent for card in sorted(WEIGHTS.glob("*/card.json"))}
+
+
+def model_folder(choice: str | os.PathLike[str] | None) -> Path:
+    """Return the folder for a shipped name, a path, or None (the default model).
+
+    Raises:
+        UsageError: neither a shipped name nor a folder.
+    """
+    shipped = shipped_models()
+    name = DEFAULT_MODEL if choice is None else os.fspath(choice)
+    if name in shipped:
+        return shipped[name]
+    if Path(name).is_dir():
+        return Path(name)
+    raise unknown_name("model", name, [*shipped, "or the path of a model folder"])
+
+
+def load_detector(choice: Detector | str | os.PathLike[str] | None = None, *, threads: int = 1) -> Detector:
+    """Return a detector: the default for None, a shipped name, a model folder, or one made elsewhere.
+
+    Raises:
+        ModelError: the model must not be used (see `faceproof.detectors.card`).
+        UsageError: `choice` is none of these.
+    """
+    if choice is None or isinstance(choice, (str, os.PathLike)):
+        return OnnxDetector(model_folder(choice), threads=threads)
+    if isinstance(choice, Detector):
+        return choice
+    raise UsageError(f"a detector has .card and .score(crops); {type(choice).__name__} has not")
+
+
+def cards() -> list[Card]:
+    """Return the cards of the shipped models, hashes checked."""
+    return [read_card(folder) for folder in shipped_models().values()]

@@ -1,0 +1,50 @@
+"""Optional dependencies: import them where they are used, or say exactly what to install."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from faceproof.errors import MissingExtraError
+
+EXTRAS = {
+    "parquet": ("pyarrow",),
+    "heif": ("pillow_heif",),
+    "train": ("torch", "timm", "onnx", "sklearn"),
+}
+"""Extra in pyproject.toml -> the modules it brings that are imported by name."""
+
+
+def require(extra: str, module: str | None = None) -> ModuleType:
+    """Import `module` (default: the extra's first one) or raise with the install line.
+
+    Raises:
+        MissingExtraError: the module is absent, or present and broken (the cause is named).
+    """
+    name = module or EXTRAS[extra][0]
+    try:
+        return importlib.import_module(name)
+    except ImportError as err:
+        raise MissingExtraError(
+            f'this needs {name.split(".")[0]} ({err}); install it with: pip install "faceproof[{extra}]"'
+        ) from err
+
+
+def opencv() -> ModuleType:
+    """Import OpenCV, with advice when the wheel is there and the system's libraries are not.
+
+    Raises:
+        MissingExtraError: cv2 cannot be imported.
+    """
+    try:
+        return importlib.import_module("cv2")
+    except ImportError as err:
+        if "libGL" in str(err) or "libgthread" in str(err) or "libxcb" in str(err):
+            cure = (
+                "install the system library (Debian, Ubuntu: apt-get install libgl1 libglib2.0-0; "
+                "Fedora: dnf install mesa-libGL), or swap the wheel: pip uninstall opencv-python "
+                "&& pip install opencv-python-headless"
+            )
+        else:
+            cure = "reinstall it: pip install --force-reinstall opencv-python"
+        raise MissingExtraError(f"OpenCV cannot be loaded ({err}); {cure}") from err

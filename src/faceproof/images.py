@@ -1,0 +1,374 @@
+"""Bytes, path, URL, array or PIL picture -> RGB uint8, upright, within limits.
+
+Every input is hostile. Nothing is decoded before its header has been held against the limits; only
+regular files are opened, without waiting; only the formats in `FORMATS` are parsed at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import io
+import os
+import stat
+import struct
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Union
+
+import numpy as np
+import numpy.typing as npt
+
+from faceproof.errors import (
+    DamagedError,
+    NotAPictureError,
+    PictureError,
+    TooLargeError,
+    UnreadableError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["FORMATS", "SUFFIXES", "Limits", "Picture", "PictureSource", "load", "printable"]
+
+RGB = npt.NDArray[np.uint8]
+PictureSource = Union[str, "os.PathLike[str]", bytes, RGB, "Image.Image"]
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+"""Formats read, by Pillow's names (JPEG with MPO); HEIF joins them when the extra `heif` is installed."""
+
+SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .mpo .png .webp .gif .bmp .dib .tif .tiff .avif .heic .heif".split()
+)
+"""Endings that make a file a picture when a folder is walked. Content decides how it is decoded."""
+
+_EXTENSION_FORMATS = {
+    ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".png": "PNG",
+    ".webp": "WEBP", ".gif": "GIF", ".bmp": "BMP", ".dib": "BMP", ".tif": "TIFF",
+    ".tiff": "TIFF", ".avif": "AVIF",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a picture may cost before it is refused.
+
+    Attributes:
+        max_pixels: width x height, checked from the header before anything is decoded.
+        max_bytes: size of the file or answer, in bytes.
+        url_timeout: seconds to wait for a web server, per read.
+    """
+
+    max_pixels: int = 64_000_000
+    max_bytes: int = 256 * 1024 * 1024
+    url_timeout: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.max_pixels < 1 or self.max_bytes < 1 or self.url_timeout <= 0:
+            raise UsageError(f"limits must be positive: {self}")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture.
+
+    Attributes:
+        pixels: (H, W, 3) uint8, RGB, 0-255, upright after EXIF orientation.
+        name: the path or URL as given, well-formed Unicode; "<bytes>" or "<array>" otherwise.
+        sha256: hex digest of the bytes read, None when there were none (arrays, PIL pictures).
+        format: Pillow's name of the format, "" for arrays.
+        notes: what had to be decided on the way (alpha, first frame, ...), one sentence each.
+    """
+
+    pixels: RGB
+    name: str
+    sha256: str | None = None
+    format: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def width(self) -> int:
+        """Pixels from left to right, after orientation."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Pixels from top to bottom, after orientation."""
+        return int(self.pixels.shape[0])
+
+
+def printable(path: str | os.PathLike[str]) -> str:
+    r"""Return a path as well-formed Unicode: bytes that are not UTF-8 become ``\xNN``.
+
+    JSON, CSV and Parquet readers refuse lone surrogates, so none is ever written.
+    """
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def read_bytes(path: str | os.PathLike[str], limits: Limits) -> bytes:
+    """Read a regular file within `limits`, never blocking on pipes or devices.
+
+    Raises:
+        UnreadableError: it cannot be opened or is not a regular file.
+        TooLargeError: it has more than `limits.max_bytes` bytes.
+    """
+    try:
+        # O_NONBLOCK: opening a FIFO without a writer would otherwise wait for ever.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError as err:  # a NUL inside the name
+        raise UnreadableError(f"not a possible file name ({err})") from err
+    except OSError as err:
+        raise UnreadableError(_why(path, err)) from err
+    try:
+        state = os.fstat(handle)
+        if not stat.S_ISREG(state.st_mode):
+            kind = "a folder" if stat.S_ISDIR(state.st_mode) else "a pipe, socket or device"
+            raise UnreadableError(f"{kind}, not a file with a picture; give the file itself")
+        if state.st_size > limits.max_bytes:
+            raise TooLargeError(_too_many_bytes(state.st_size, limits))
+        with os.fdopen(handle, "rb", closefd=False) as stream:
+            data = stream.read(limits.max_bytes + 1)
+    except OSError as err:
+        raise UnreadableError(_why(path, err)) from err
+    finally:
+        os.close(handle)
+    if len(data) > limits.max_bytes:
+        raise TooLargeError(_too_many_bytes(len(data), limits))
+    return data
+
+
+def load(source: PictureSource, *, limits: Limits | None = None) -> Picture:
+    """Load one picture.
+
+    Args:
+        source: a path, an http(s) URL, the bytes of a file, an array (H, W, 3) uint8 RGB or
+            (H, W) uint8 grey, or a PIL picture.
+        limits: what it may cost; `Limits()` if None.
+
+    Returns:
+        The picture: (H, W, 3) uint8 RGB, upright. Alpha is laid over white; 16-bit samples are
+        scaled to 8; of an animation the first frame is taken; colour profiles are not applied
+        (detectors are trained that way).
+
+    Raises:
+        PictureError: one of its kinds, see `faceproof.errors`.
+        UsageError: `source` is of a type we do not take.
+    """
+    limits = limits or Limits()
+    if isinstance(source, np.ndarray):
+        return Picture(_from_array(source, limits), "<array>")
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _decode(bytes(source), "<bytes>", limits)
+    if isinstance(source, str) and source.lower().startswith(("http://", "https://")):
+        return _decode(_download(source, limits), source, limits)
+    if isinstance(source, (str, os.PathLike)):
+        return _decode(read_bytes(source, limits), printable(source), limits)
+    from PIL import Image
+
+    if isinstance(source, Image.Image):
+        _check_size(source.size, limits)
+        pixels, notes = _to_rgb(source)
+        return Picture(pixels, "<picture>", None, source.format or "", notes)
+    raise UsageError(
+        f"cannot read a picture from {type(source).__name__}; "
+        "give a path, URL, bytes, uint8 array (H, W, 3) or PIL picture"
+    )
+
+
+def _decode(data: bytes, name: str, limits: Limits) -> Picture:
+    from PIL import Image, UnidentifiedImageError
+
+    digest = hashlib.sha256(data).hexdigest()
+    if not data:
+        raise NotAPictureError("the file is empty (0 bytes)")
+    try:
+        with _quiet_pillow():
+            with Image.open(io.BytesIO(data), formats=_formats()) as image:
+                _check_size(image.size, limits)
+                kind = image.format or ""
+                pixels, notes = _to_rgb(image)
+    except PictureError:
+        raise
+    except UnidentifiedImageError:
+        raise NotAPictureError(_not_a_picture(data)) from None
+    except Image.DecompressionBombError as err:
+        raise TooLargeError(
+            f"{err} To read it all the same, raise max_pixels and PIL.Image.MAX_IMAGE_PIXELS."
+        ) from err
+    except MemoryError as err:
+        raise TooLargeError("not enough memory to decode this picture; lower max_pixels") from err
+    # Pillow's parsers raise all of these on broken files (seen while fuzzing), none of them is ours.
+    except (
+        OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
+        AttributeError, NotImplementedError, RuntimeError, ZeroDivisionError, struct.error,
+    ) as err:  # fmt: skip
+        detail = " ".join(str(err).split())[:160]
+        raise DamagedError(
+            f"the picture's data are damaged or truncated ({detail}); get the original file again"
+        ) from err
+    expected = _EXTENSION_FORMATS.get(Path(name).suffix.lower())
+    if expected and kind != expected and not (kind == "MPO" and expected == "JPEG"):
+        notes = (*notes, f"the file is named like {expected} but holds {kind}")
+    return Picture(pixels, name, digest, kind, notes)
+
+
+def _formats() -> list[str]:
+    """The formats Pillow may try, HEIF included where its plugin is installed."""
+    from PIL import Image
+
+    if "HEIF" not in Image.OPEN:
+        try:
+            import pillow_heif  # type: ignore[import-not-found,unused-ignore]
+        except ImportError:
+            return list(FORMATS)
+        pillow_heif.register_heif_opener()
+    return [*FORMATS, "HEIF"]
+
+
+def _to_rgb(image: Image.Image) -> tuple[RGB, tuple[str, ...]]:
+    from PIL import Image, ImageOps
+
+    notes: list[str] = []
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+        notes.append(f"animation or several pages: only the first of {getattr(image, 'n_frames', 0)} was checked")
+        image.seek(0)
+    image.load()
+    turned = ImageOps.exif_transpose(image)
+    image = turned if turned is not None else image
+    if image.mode.startswith("I;16"):
+        wide = np.asarray(image, dtype=np.uint32)
+        return _grey_to_rgb(((wide * 255 + 32767) // 65535).astype(np.uint8)), ("16-bit samples scaled to 8", *notes)
+    if image.mode in ("I", "F"):
+        return _grey_to_rgb(_stretch(np.asarray(image, dtype=np.float64))), (
+            "32-bit samples scaled to 8",
+            *notes,
+        )
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        if rgba.getextrema()[3][0] < 255:  # type: ignore[index]
+            notes.append("transparent parts laid over white")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, rgba)
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    return np.asarray(image, dtype=np.uint8).copy(), tuple(notes)
+
+
+def _stretch(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+    """Scale 32-bit samples to 0-255: 16-bit range if they fit it, unit range if floats, else min-max."""
+    if not np.isfinite(values).all():
+        raise DamagedError("the picture holds infinite or undefined samples; convert it to 8 bits per sample")
+    low, high = float(values.min()), float(values.max())
+    if low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    elif low >= 0 and high <= 255:
+        low, high = 0.0, 255.0
+    elif low >= 0 and high <= 65535:
+        low, high = 0.0, 65535.0
+    scaled = (values - low) / max(high - low, 1e-12) * 255
+    return np.round(scaled).astype(np.uint8)
+
+
+def _from_array(array: npt.NDArray[Any], limits: Limits) -> RGB:
+    good = array.dtype == np.uint8 and (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3))
+    if not good:
+        raise UsageError(
+            f"an array must be uint8 (H, W, 3) RGB or (H, W) grey, not {array.dtype} {array.shape}"
+        )
+    _check_size((array.shape[1], array.shape[0]), limits)
+    return _grey_to_rgb(array) if array.ndim == 2 else np.ascontiguousarray(array)
+
+
+def _grey_to_rgb(grey: npt.NDArray[np.uint8]) -> RGB:
+    return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def _check_size(size: tuple[int, int], limits: Limits) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise DamagedError(f"the picture has no pixels ({width} x {height})")
+    if width * height > limits.max_pixels:
+        raise TooLargeError(
+            f"{width} x {height} = {width * height / 1e6:.0f} megapixels, over the limit of "
+            f"{limits.max_pixels / 1e6:.0f}; raise it with --max-pixels (Limits.max_pixels) if you trust the file"
+        )
+
+
+@contextlib.contextmanager
+def _quiet_pillow() -> Iterator[None]:
+    """Our own limit comes first, so Pillow's bomb warning says nothing new; parsers' grumbling neither."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _not_a_picture(data: bytes) -> str:
+    head = data[:512].lstrip()
+    looks = "of an unknown kind"
+    if head[:1] == b"<" or head[:5].lower() == b"<html":
+        looks = "a web page, XML or SVG drawing"
+    elif head.startswith(b"%PDF"):
+        looks = "a PDF"
+    elif data[4:8] == b"ftyp":
+        looks = 'a video, or a HEIF picture (for those: pip install "faceproof[heif]")'
+    elif head and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
+        looks = "text"
+    return f"not a picture: the file looks like {looks}; formats read: {', '.join(FORMATS)}, HEIF with its extra"
+
+
+def _too_many_bytes(size: int, limits: Limits) -> str:
+    return (
+        f"{size / 2**20:.0f} MiB, over the limit of {limits.max_bytes / 2**20:.0f} MiB; "
+        "raise Limits.max_bytes if you trust the file"
+    )
+
+
+def _why(path: str | os.PathLike[str], err: OSError) -> str:
+    if err.errno == errno.ENOENT:
+        if os.path.islink(path):
+            return f"a broken link: it points to {printable(os.readlink(path))}, which does not exist"
+        return "no such file; check the path"
+    if err.errno == errno.ELOOP:
+        return "a loop of links: it leads back to itself; remove the link"
+    if err.errno in (errno.EACCES, errno.EPERM):
+        return "no permission to read it; check its owner and mode"
+    if err.errno == errno.ENXIO:
+        return "a pipe, socket or device, not a file with a picture; give the file itself"
+    if err.errno == errno.ENAMETOOLONG:
+        return "the name is too long for this file system; check the path"
+    return f"cannot be read ({err.strerror or err})"
+
+
+def _download(url: str, limits: Limits) -> bytes:
+    import http.client
+    import urllib.error
+    import urllib.request
+
+    # An opener with these handlers alone: no file:, ftp: or data: URLs, not even after a redirect.
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPRedirectHandler,
+        urllib.request.HTTPErrorProcessor,
+    ):
+        opener.add_handler(handler())
+    try:
+        request = urllib.request.Request(url, headers={"User-Agent": "faceproof", "Accept": "image/*"})
+        with opener.open(request, timeout=limits.url_timeout) as answer:
+            data: bytes = answer.read(limits.max_bytes + 1)
+    except urllib.error.HTTPError as err:
+        raise UnreadableError(f"the server answered {err.code} {err.reason}; check the URL") from err
+    except (OSError, ValueError, http.client.HTTPException) as err:
+        reason = getattr(err, "reason", err)
+        raise UnreadableError(f"cannot be fetched ({reason}); check the URL and the network") from err
+    if len(data) > limits.max_bytes:
+        raise TooLargeError(_too_many_bytes(len(data), limits))
+    return data

@@ -1,0 +1,263 @@
+"""Folders, globs, manifests and lists -> paths, each once, in a stable order.
+
+Nothing is skipped in silence: what a folder holds besides pictures is counted, what cannot be listed
+becomes an item with its error.
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import hashlib
+import io
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from faceproof.errors import UsageError
+from faceproof.extras import require
+from faceproof.images import SUFFIXES, printable
+
+__all__ = ["IdSet", "Inputs", "Item"]
+
+MANIFESTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt", ".lst", ".parquet")
+COLUMNS = ("path", "file", "filename", "file_name", "image", "picture")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One path to check, or the reason why something below it cannot be listed."""
+
+    path: str
+    error: str | None = None
+
+
+class IdSet:
+    """A set of strings in 8 bytes each: 64-bit hashes in a sorted array and a small buffer.
+
+    Among 15 million strings the chance of any false match is 6e-6 (birthday bound).
+    """
+
+    def __init__(self, buffer: int = 1 << 15) -> None:
+        self._sorted = np.zeros(0, np.uint64)
+        self._recent: set[int] = set()
+        self._buffer = buffer
+
+    def __len__(self) -> int:
+        return len(self._sorted) + len(self._recent)
+
+    def __contains__(self, text: str) -> bool:
+        key = self._key(text)
+        if key in self._recent:
+            return True
+        place = int(np.searchsorted(self._sorted, np.uint64(key)))
+        return place < len(self._sorted) and int(self._sorted[place]) == key
+
+    def add(self, text: str) -> bool:
+        """Add a string; return whether it was new."""
+        if text in self:
+            return False
+        self._recent.add(self._key(text))
+        if len(self._recent) >= max(self._buffer, len(self._sorted) // 16):
+            fresh = np.fromiter(self._recent, np.uint64, len(self._recent))
+            self._sorted = np.sort(np.concatenate([self._sorted, fresh]))
+            self._recent.clear()
+        return True
+
+    @staticmethod
+    def _key(text: str) -> int:
+        return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+@dataclass
+class Inputs:
+    """What the user named on the command line.
+
+    Attributes:
+        arguments: paths of pictures, folders or manifests, glob patterns, http(s) URLs, or "-" for a
+            list on standard input (one path a line, or separated by NUL bytes).
+        all_files: take every file of a folder, not only those with a picture's ending.
+        stdin: where "-" is read from.
+        ignored: files passed over in folders because of their ending, counted while iterating.
+    """
+
+    arguments: Sequence[str]
+    all_files: bool = False
+    stdin: IO[bytes] | None = None
+    ignored: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        if not self.arguments:
+            raise UsageError("nothing to check; give pictures, folders, globs, manifests, or - for a list on stdin")
+
+    @property
+    def countable(self) -> bool:
+        """Whether iterating twice gives the same: not so for a list on standard input."""
+        return "-" not in self.arguments
+
+    def __iter__(self) -> Iterator[Item]:
+        """Yield every input once (by its path as printed), in a stable order.
+
+        Raises:
+            UsageError: a manifest without a path column, or a folder without a single picture.
+        """
+        self.ignored = 0
+        seen = IdSet()
+        for argument in self.arguments:
+            for item in self._expand(argument):
+                if seen.add(printable(item.path)):
+                    yield item
+
+    def count(self) -> int:
+        """Return how many items there are, by walking once more; not for standard input."""
+        return sum(1 for _ in Inputs(self.arguments, self.all_files))
+
+    def _expand(self, argument: str) -> Iterator[Item]:
+        if argument == "-":
+            yield from _read_list(self.stdin or sys.stdin.buffer, Path())
+        elif argument.lower().startswith(("http://", "https://")):
+            yield Item(argument)
+        elif os.path.isdir(argument):
+            yield from self._folder(argument)
+        elif os.path.lexists(argument):
+            if os.path.splitext(argument)[1].lower() in MANIFESTS:
+                yield from _manifest(Path(argument))
+            else:
+                yield Item(argument)
+        elif glob.has_magic(argument):
+            yield from self._glob(argument)
+        else:
+            yield Item(argument)  # reading it will say that it does not exist
+
+    def _folder(self, folder: str) -> Iterator[Item]:
+        taken = False
+        for item in _walk(folder):
+            if item.error is None and not self.all_files and os.path.splitext(item.path)[1].lower() not in SUFFIXES:
+                self.ignored += 1
+                continue
+            taken = True
+            yield item
+        if not taken:
+            raise UsageError(
+                f"no pictures in {printable(folder)} (endings read: {', '.join(sorted(SUFFIXES))}); "
+                "check the folder, or take every file with --all-files"
+            )
+
+    def _glob(self, pattern: str) -> Iterator[Item]:
+        matches = sorted(glob.iglob(pattern, recursive=True))
+        if not matches:
+            raise UsageError(f"nothing matches {pattern!r}; check the pattern")
+        for match in matches:
+            if os.path.isdir(match):
+                continue  # `**` lists folders too; what they hold matches by itself
+            if not self.all_files and os.path.splitext(match)[1].lower() not in SUFFIXES:
+                self.ignored += 1
+                continue
+            yield Item(match)
+
+
+def _walk(top: str) -> Iterator[Item]:
+    """Files below `top`, sorted by name, folders after files; links are followed, loops are not."""
+    stack: list[tuple[str, frozenset[tuple[int, int]]]] = [(top, frozenset())]
+    while stack:
+        folder, above = stack.pop()
+        try:
+            state = os.stat(folder)
+            here = (state.st_dev, state.st_ino)
+            if here in above:
+                yield Item(folder, "a loop of folder links: it leads back to a folder above; remove the link")
+                continue
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as err:
+            yield Item(folder, f"the folder cannot be listed ({err.strerror or err}); check its owner and mode")
+            continue
+        folders = []
+        for entry in entries:
+            try:
+                inside = entry.is_dir()
+            except OSError:  # a link loop; reading it will say so
+                inside = False
+            if inside:
+                folders.append(entry.path)
+            else:
+                yield Item(entry.path)
+        stack.extend((path, above | {here}) for path in reversed(folders))
+
+
+def _manifest(path: Path) -> Iterator[Item]:
+    """Paths named in a manifest, relative to its folder."""
+    suffix = path.suffix.lower()
+    base = path.parent
+    try:
+        if suffix == ".parquet":
+            rows: Iterable[dict[str, Any]] = _parquet_rows(path)
+        elif suffix in (".txt", ".lst"):
+            with path.open("rb") as stream:
+                yield from _read_list(stream, base)
+            return
+        else:
+            rows = _text_rows(path, suffix)
+        for number, row in enumerate(rows, 1):
+            column = next((name for name in COLUMNS if row.get(name)), None)
+            if column is None:
+                raise UsageError(
+                    f"{printable(path)}, entry {number}: no path; a manifest has a column named {' or '.join(COLUMNS)}"
+                )
+            yield Item(_joined(base, str(row[column])))
+    except (OSError, UnicodeDecodeError, csv.Error) as err:
+        raise UsageError(f"the manifest {printable(path)} cannot be read ({err})") from err
+
+
+def _text_rows(path: Path, suffix: str) -> Iterator[dict[str, Any]]:
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        if suffix in (".csv", ".tsv"):
+            yield from csv.DictReader(stream, delimiter="\t" if suffix == ".tsv" else ",")
+            return
+        for number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as err:
+                raise UsageError(f"{printable(path)}, line {number}: not JSON ({err})") from err
+            yield row if isinstance(row, dict) else {"path": row}
+
+
+def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+    parquet = require("parquet", "pyarrow.parquet")
+    try:
+        file = parquet.ParquetFile(path)
+        names = [name for name in COLUMNS if name in file.schema_arrow.names]
+        for batch in file.iter_batches(columns=names):
+            yield from batch.to_pylist()
+    except (OSError, ValueError) as err:  # pyarrow's errors derive from ValueError or OSError
+        raise UsageError(f"the manifest {printable(path)} cannot be read ({err})") from err
+
+
+def _read_list(stream: IO[bytes], base: Path) -> Iterator[Item]:
+    """Paths one a line, or separated by NUL bytes when the first block holds one (find -print0)."""
+    buffered = io.BufferedReader(stream) if isinstance(stream, io.RawIOBase) else stream
+    peek = getattr(buffered, "peek", None)
+    head = peek(1 << 16) if peek else b""
+    separator = b"\0" if b"\0" in head else b"\n"
+    rest = b""
+    while block := buffered.read1(1 << 16) if hasattr(buffered, "read1") else buffered.read(1 << 16):
+        *whole, rest = (rest + block).split(separator)
+        for raw in whole:
+            if path := raw.rstrip(b"\r") if separator == b"\n" else raw:
+                yield Item(_joined(base, os.fsdecode(path)))
+    if path := rest.rstrip(b"\r\n"):
+        yield Item(_joined(base, os.fsdecode(path)))
+
+
+def _joined(base: Path, name: str) -> str:
+    if name.lower().startswith(("http://", "https://")):
+        return name
+    return os.path.join(base, name) if str(base) != "." else name

@@ -1,0 +1,212 @@
+"""FaceChecker: the only file that knows all stages in order.
+
+bytes -> image -> faces -> aligned crops -> scores -> probability -> verdict
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from faceproof._version import VERSION
+from faceproof.calibration import Platt
+from faceproof.detectors.base import Detector
+from faceproof.detectors.card import Card, OperatingPoint
+from faceproof.detectors.store import load_detector
+from faceproof.errors import ModelError, PictureError, UsageError
+from faceproof.extras import opencv
+from faceproof.faces.alignment import EYE_DISTANCE, TEMPLATE, align
+from faceproof.faces.detection import DetectedFace, FaceDetector
+from faceproof.faces.detection import face_detector as make_face_detector
+from faceproof.faces.quality import Gates
+from faceproof.images import Limits, Picture, PictureSource, load, printable
+from faceproof.records import Face, ImageResult, QualityReason
+from faceproof.verdict import decide
+
+__all__ = ["FaceChecker"]
+
+
+@dataclass
+class _Prepared:
+    """A picture on its way: everything but the scores; pixels are already let go."""
+
+    name: str
+    sha256: str | None = None
+    width: int = 0
+    height: int = 0
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+    faces: tuple[DetectedFace, ...] = ()
+    quality: tuple[tuple[QualityReason, ...], ...] = ()
+    crops: tuple[npt.NDArray[np.uint8], ...] = ()
+
+
+class FaceChecker:
+    """Is this face a photograph, or was it generated?
+
+    Args:
+        model: name of a shipped model, path of a model folder, a `Detector`, or None (the default).
+        face_detector: None (RetinaFace), the path of a YuNet .onnx file, or a `FaceDetector`.
+        fpr: false-alarm rate of the operating point; must be one the model's card has. None: the
+            card's default, 0.01.
+        gates: quality limits.
+        limits: what a picture may cost.
+        threads: threads of each network; more processes serve a scan better than more threads.
+
+    Raises:
+        ModelError: the model must not be used (no card, wrong hash, another crop template).
+        UsageError: an argument is wrong.
+
+    A checker is not for use by several threads at once; make one per thread or process.
+    """
+
+    def __init__(
+        self,
+        model: Detector | str | os.PathLike[str] | None = None,
+        face_detector: FaceDetector | str | os.PathLike[str] | None = None,
+        *,
+        fpr: float | None = None,
+        gates: Gates | None = None,
+        limits: Limits | None = None,
+        threads: int = 1,
+    ) -> None:
+        if threads < 1:
+            raise UsageError(f"threads must be at least 1, not {threads}")
+        opencv().setNumThreads(threads)
+        self.detector = load_detector(model, threads=threads)
+        _check_template(self.card)
+        self.point: OperatingPoint = self.card.point(fpr)
+        self.face_detector = make_face_detector(face_detector, threads=threads)
+        self.gates = gates or Gates()
+        self.limits = limits or Limits()
+
+    @property
+    def card(self) -> Card:
+        """The model's card."""
+        return self.detector.card
+
+    def check(self, picture: PictureSource) -> ImageResult:
+        """Check one picture.
+
+        Args:
+            picture: path, http(s) URL, bytes of a file, uint8 array (H, W, 3) RGB or PIL picture.
+
+        Returns:
+            The result. A picture that cannot be used gives one with status "error" and the reason;
+            nothing is raised for it.
+
+        Raises:
+            UsageError: `picture` is of a type that cannot be a picture.
+        """
+        return next(self.check_many([picture]))
+
+    def check_loaded(self, picture: Picture) -> ImageResult:
+        """Check a picture that `faceproof.images.load` has read already."""
+        return next(self._finish([self._find(picture)], batch=16))
+
+    def check_many(self, pictures: Iterable[PictureSource], *, batch: int = 16) -> Iterator[ImageResult]:
+        """Check pictures one after the other, scoring faces of several pictures together.
+
+        Args:
+            pictures: as for `check`; read lazily.
+            batch: faces scored at once. At most this many crops and 4 x as many pictures without a
+                face are held back, so memory does not grow with the number of pictures.
+
+        Yields:
+            One result per picture, in order.
+        """
+        if batch < 1:
+            raise UsageError(f"batch must be at least 1, not {batch}")
+        held: list[_Prepared] = []
+        faces = 0
+        for picture in pictures:
+            prepared = self._prepare(picture)
+            held.append(prepared)
+            faces += len(prepared.crops)
+            if faces >= batch or len(held) >= 4 * batch:
+                yield from self._finish(held, batch)
+                held, faces = [], 0
+        yield from self._finish(held, batch)
+
+    def failed(self, path: str | os.PathLike[str], error: str) -> ImageResult:
+        """Return the record of a picture that could not be reached at all."""
+        return self._result(_Prepared(printable(path), error=error), ())
+
+    def _prepare(self, picture: PictureSource) -> _Prepared:
+        try:
+            loaded: Picture = load(picture, limits=self.limits)
+        except PictureError as err:
+            name = picture if isinstance(picture, (str, os.PathLike)) else f"<{type(picture).__name__}>"
+            return _Prepared(printable(name), error=str(err))
+        return self._find(loaded)
+
+    def _find(self, loaded: Picture) -> _Prepared:
+        found = []
+        for face in self.face_detector.detect(loaded.pixels):
+            try:
+                found.append((face, align(loaded.pixels, face.landmarks, self.card.size)))
+            except ValueError:  # coinciding landmarks: a false find, not a face
+                continue
+        quality = tuple(self.gates.judge(face, crop, loaded.width, loaded.height) for face, crop in found)
+        return _Prepared(
+            loaded.name,
+            loaded.sha256,
+            loaded.width,
+            loaded.height,
+            loaded.notes,
+            None,
+            tuple(face for face, _ in found),
+            quality,
+            tuple(crop for _, crop in found),
+        )
+
+    def _finish(self, held: list[_Prepared], batch: int) -> Iterator[ImageResult]:
+        crops = [crop for prepared in held for crop in prepared.crops]
+        parts = [self.detector.score(np.stack(crops[i : i + batch])) for i in range(0, len(crops), batch)]
+        scores = iter(np.concatenate(parts).tolist() if parts else ())
+        for prepared in held:
+            yield self._result(prepared, tuple(next(scores) for _ in prepared.crops))
+
+    def _result(self, prepared: _Prepared, scores: tuple[float, ...]) -> ImageResult:
+        faces = tuple(
+            Face(
+                box=(float(f.box[0]), float(f.box[1]), float(f.box[2]), float(f.box[3])),
+                landmarks=tuple((float(x), float(y)) for x, y in f.landmarks),
+                confidence=f.confidence,
+                quality=reasons,
+                verdict=decide(score, reasons, self.card, self.point),
+            )
+            for f, reasons, score in zip(prepared.faces, prepared.quality, scores)
+        )
+        status = "error" if prepared.error is not None else "ok" if faces else "no_face"
+        platt = Platt(self.card.slope, self.card.intercept)
+        return ImageResult(
+            path=prepared.name,
+            status=status,  # type: ignore[arg-type]
+            model=self.card.identity,
+            face_detector=self.face_detector.name,
+            version=VERSION,
+            threshold=platt.probability(self.point.threshold),
+            threshold_fpr=self.point.fpr,
+            band=(platt.probability(self.point.low), platt.probability(self.point.high)),
+            sha256=prepared.sha256,
+            width=prepared.width,
+            height=prepared.height,
+            faces=faces,
+            error=prepared.error,
+            notes=prepared.notes,
+        )
+
+
+def _check_template(card: Card) -> None:
+    """A model sees crops of the template it was trained on, or its card is not for this version."""
+    height = float(TEMPLATE[:2, 1].mean())
+    if abs(card.eye_distance - EYE_DISTANCE) > 1e-3 or abs(card.eye_height - height) > 1e-3:
+        raise ModelError(
+            f"model {card.name} was trained on another crop (eyes {card.eye_distance} apart at {card.eye_height}; "
+            f"this version cuts {EYE_DISTANCE} at {height:.2f}); use the faceproof version its card names"
+        )

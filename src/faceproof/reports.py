@@ -1,0 +1,442 @@
+"""Results on disk: JSON lines, CSV, Parquet. Never half a record, and a run goes on where it stopped.
+
+JSON lines are appended to as they come; a torn last line (power cut, kill -9) is cut off on opening.
+CSV and Parquet are made from a journal of JSON lines beside them when the run ends, and put in place
+in one step; a run that was stopped leaves the journal, and the next one goes on from it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import errno
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from faceproof.errors import OutputError, PictureError, UsageError
+from faceproof.extras import require
+from faceproof.images import PictureSource, load, printable
+from faceproof.inputs import IdSet, Inputs, Item
+from faceproof.pipeline import FaceChecker
+from faceproof.records import SCHEMA, STATUSES, ImageResult
+from faceproof.report_html import page, shrink
+from faceproof.scan import Options, scan
+
+__all__ = ["FORMATS", "ResultFile", "check_to_page", "open_results", "scan_to_file", "to_json"]
+
+FORMATS = (".jsonl", ".ndjson", ".csv", ".parquet")
+CSV_COLUMNS = (
+    "path", "status", "verdict", "probability", "score", "threshold", "threshold_fpr", "faces",
+    "x0", "y0", "x1", "y1", "quality", "error", "width", "height", "notes", "sha256", "model",
+    "face_detector", "version", "schema", "faces_json",
+)  # fmt: skip
+Record = Mapping[str, Any]
+
+
+def to_json(record: Record) -> str:
+    """Return a record as one line of JSON."""
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+class ResultFile:
+    """Where results go. Made by `open_results`; use it in a `with` block.
+
+    Attributes:
+        path: of the results.
+        done: paths that have their record already.
+        counts: statuses and verdicts of all records, earlier runs included.
+    """
+
+    def __init__(self, path: Path | None, journal: Path | None, stream: IO[bytes]) -> None:
+        self.path, self.done, self.counts = path, IdSet(), Counter[str]()
+        self._journal, self._stream, self._good = journal, stream, 0
+
+    def __enter__(self) -> ResultFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):  # an error while writing was raised by write()
+            self._stream.close()
+
+    @property
+    def total(self) -> int:
+        """Records of this and earlier runs."""
+        return sum(self.counts[status] for status in STATUSES)
+
+    def write(self, result: ImageResult) -> None:
+        """Write one record, whole or not at all.
+
+        Raises:
+            OutputError: the disk is full or the file cannot be written; what was there is safe.
+            BrokenPipeError: standard output was closed by its reader.
+        """
+        record = result.to_dict()
+        data = (to_json(record) + "\n").encode()
+        try:
+            _write_all(self._stream, data)
+        except BrokenPipeError:
+            raise
+        except OSError as err:
+            if self.path is not None:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._stream.fileno(), self._good)
+            raise self._failed(err) from err
+        self._good += len(data)
+        self._count(record)
+
+    def finish(self) -> None:
+        """Put the results in place (CSV, Parquet) and make them durable.
+
+        Raises:
+            OutputError: they cannot be written; the journal keeps every record.
+        """
+        if self.path is None:
+            return
+        try:
+            os.fsync(self._stream.fileno())
+            if self._journal is not None:
+                self._place(self._journal)
+        except OSError as err:
+            if err.errno == errno.EINVAL and self._journal is None:
+                return  # a pipe or device cannot be synced, and need not be
+            raise self._failed(err) from err
+
+    def _place(self, journal: Path) -> None:
+        assert self.path is not None
+        temporary = self.path.with_name(self.path.name + ".tmp")
+        write = _write_parquet if self.path.suffix.lower() == ".parquet" else _write_csv
+        try:
+            write(temporary, self._all_records(journal))
+            os.replace(temporary, self.path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        journal.unlink()
+
+    def _all_records(self, journal: Path) -> Iterator[Record]:
+        """Records of the finished file, then those of the journal it does not hold yet."""
+        assert self.path is not None
+        seen = IdSet()
+        if self.path.exists():
+            for record in _read(self.path):
+                seen.add(record["path"])
+                yield record
+        for record in _read_lines(journal):
+            if seen.add(record["path"]):
+                yield record
+
+    def _take(self, records: Iterable[Record]) -> None:
+        for record in records:
+            if self.done.add(record["path"]):
+                self._count(record)
+
+    def _count(self, record: Record) -> None:
+        self.counts[record["status"]] += 1
+        if record["verdict"]:
+            self.counts[record["verdict"]] += 1
+
+    def _failed(self, err: OSError) -> OutputError:
+        where = self.path if self.path is not None else "standard output"
+        what = "the disk is full" if err.errno in (errno.ENOSPC, errno.EDQUOT) else err.strerror or str(err)
+        kept = self._journal or where
+        return OutputError(
+            f"cannot write to {where}: {what}; {self.total} records are safe in {kept}; mend it and run the same command again to go on"
+        )
+
+
+def open_results(out: str, *, overwrite: bool = False) -> ResultFile:
+    """Open results by ending (.jsonl, .ndjson, .csv, .parquet), "-" for JSON lines on standard output.
+
+    Args:
+        out: where to.
+        overwrite: begin anew instead of going on from what is there.
+
+    Raises:
+        UsageError: another ending, or a folder.
+        OutputError: it cannot be written, another scan is writing it, or it holds something else.
+        MissingExtraError: Parquet without pyarrow.
+    """
+    if out == "-":
+        return ResultFile(None, None, sys.stdout.buffer)
+    path = Path(out)
+    ending = path.suffix.lower()
+    if ending not in FORMATS:
+        raise UsageError(f"unknown ending {ending or '(none)'!r} of {out}; known: {', '.join(FORMATS)}, or - for stdout")
+    if path.is_dir():
+        raise UsageError(f"{out} is a folder; give a file")
+    if ending == ".parquet":
+        require("parquet", "pyarrow.parquet")
+    journal = None if ending in (".jsonl", ".ndjson") else path.with_name(path.name + ".partial.jsonl")
+    live = journal or path
+    try:
+        # a: appends never overwrite what another process wrote; b, unbuffered: a record is out when written.
+        stream = open(live, "ab+", buffering=0)  # noqa: SIM115
+    except OSError as err:
+        raise OutputError(f"cannot write {live} ({err.strerror or err}); check the folder and its permissions") from err
+    try:
+        _lock(stream, live)
+        results = ResultFile(path, journal, stream)
+        if overwrite:
+            os.ftruncate(stream.fileno(), 0) if live.is_file() else None
+            if journal is not None:
+                path.unlink(missing_ok=True)
+        elif live.is_file():
+            results._good = _cut_torn_line(stream)
+            if journal is not None and path.exists():
+                results._take(_read(path))
+            results._take(_read_lines(live))
+    except OSError as err:
+        stream.close()
+        raise OutputError(f"cannot use {live} ({err.strerror or err})") from err
+    except BaseException:
+        stream.close()
+        raise
+    return results
+
+
+def scan_to_file(
+    inputs: Inputs,
+    results: ResultFile,
+    options: Options,
+    *,
+    workers: int | None = None,
+    on_result: Callable[[ImageResult], None] = lambda result: None,
+    on_skip: Callable[[], None] = lambda: None,
+) -> None:
+    """Check all inputs that have no record yet and write their records.
+
+    Args:
+        inputs: what to check.
+        results: opened by `open_results`; not closed here.
+        options: how to check.
+        workers: processes, None for one per core.
+        on_result: called with each new result, after it was written.
+        on_skip: called for each input that has its record already.
+    """
+    def wanted() -> Iterator[Item]:
+        for item in inputs:
+            if printable(item.path) in results.done:
+                on_skip()
+            else:
+                yield item
+
+    with contextlib.closing(scan(wanted(), options, workers=workers)) as stream:
+        for result in stream:
+            results.write(result)
+            on_result(result)
+    results.finish()
+
+
+def check_to_page(
+    pictures: Iterable[PictureSource],
+    checker: FaceChecker,
+    out: str | Path,
+    *,
+    on_result: Callable[[ImageResult], None] = lambda result: None,
+) -> list[ImageResult]:
+    """Check pictures and write one self-contained HTML page about them.
+
+    Args:
+        pictures: as for `FaceChecker.check`.
+        checker: to check them with.
+        out: the page's file; replaced as a whole.
+        on_result: called with each result as it comes.
+
+    Raises:
+        OutputError: the page cannot be written. Results were handed to `on_result` before.
+    """
+    entries = []
+    for picture in pictures:
+        # One reading for verdict and page: they cannot speak of two versions of a file.
+        try:
+            loaded = load(picture, limits=checker.limits)
+        except PictureError:
+            result, shown = checker.check(picture), None
+        else:
+            result, shown = checker.check_loaded(loaded), shrink(loaded.pixels)
+        entries.append((result, shown))
+        on_result(result)
+    path = Path(out)
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        temporary.write_text(page(entries, checker.card), encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as err:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise OutputError(f"cannot write the report {path} ({err.strerror or err}); check the folder") from err
+    return [result for result, _ in entries]
+
+
+def _write_all(stream: IO[bytes], data: bytes) -> None:
+    """An unbuffered write may take a part; the rest follows or an OSError says why not."""
+    view = memoryview(data)
+    while view:
+        view = view[stream.write(view) :]
+    stream.flush()
+
+
+def _lock(stream: IO[bytes], path: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # not on this system
+        return
+    try:
+        fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise OutputError(f"another scan is writing {path}; wait for it, or choose another file") from None
+    except OSError:  # devices and some network file systems cannot be locked
+        return
+
+
+def _cut_torn_line(stream: IO[bytes]) -> int:
+    """Cut the file after its last complete line; return its length."""
+    end = stream.seek(0, os.SEEK_END)
+    position = end
+    while position > 0:
+        start = max(0, position - (1 << 16))
+        stream.seek(start)
+        newline = stream.read(position - start).rfind(b"\n")
+        if newline >= 0:
+            position = start + newline + 1
+            break
+        position = start
+    if position < end:
+        os.ftruncate(stream.fileno(), position)
+    return position
+
+
+def _read(path: Path) -> Iterator[Record]:
+    ending = path.suffix.lower()
+    if ending == ".csv":
+        return _read_csv(path)
+    return _read_parquet(path) if ending == ".parquet" else _read_lines(path)
+
+
+def _not_ours(path: Path, why: str) -> OutputError:
+    return OutputError(
+        f"{path} exists and does not hold faceproof results ({why}); choose another file, or --overwrite it"
+    )
+
+
+def _read_lines(path: Path) -> Iterator[Record]:
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
+                raise _not_ours(path, f"line {number} is not JSON") from None
+            if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+                raise _not_ours(path, f"line {number} is not of schema {SCHEMA}")
+            yield record
+
+
+def _write_csv(path: Path, records: Iterable[Record]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, CSV_COLUMNS)
+        writer.writeheader()
+        for record in records:
+            writer.writerow({key: _escape(value) for key, value in _flat(record).items()})
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _flat(record: Record) -> dict[str, Any]:
+    """One row: the decisive face's box and the largest face's quality, all faces as JSON at the end."""
+    faces = record["faces"]
+    fit = [face for face in faces if not face["quality"]]
+    shown = max(fit, key=lambda face: face["score"], default=faces[0] if faces else None)
+    row = {key: record[key] for key in CSV_COLUMNS if key in record}
+    row |= {"faces": len(faces), "faces_json": to_json(faces), "notes": "; ".join(record["notes"])}
+    row["quality"] = ";".join(reason["code"] for reason in shown["quality"]) if shown else ""
+    row |= dict(zip(("x0", "y0", "x1", "y1"), shown["box"] if shown else ("",) * 4))
+    return row
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+
+
+def _escape(value: Any) -> Any:
+    """Keep spreadsheets from running a file name as a formula (OWASP: CSV injection)."""
+    return "'" + value if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def _read_csv(path: Path) -> Iterator[Record]:
+    csv.field_size_limit(max(csv.field_size_limit(), 64 * 1024 * 1024))
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            if tuple(reader.fieldnames or ()) != CSV_COLUMNS:
+                raise _not_ours(path, "its columns differ")
+            for row in reader:
+                yield _unflat(row)
+    except (csv.Error, UnicodeDecodeError, ValueError, TypeError) as err:
+        raise _not_ours(path, str(err)) from err
+
+
+def _unflat(row: Mapping[str, str]) -> Record:
+    def text(key: str) -> str | None:
+        value = row[key]
+        return (value[1:] if value.startswith("'") else value) or None
+
+    def number(key: str) -> float | None:
+        value = text(key)
+        return None if value is None else float(value)
+
+    record: dict[str, Any] = {key: text(key) for key in CSV_COLUMNS}
+    record |= {key: number(key) for key in ("probability", "score", "threshold", "threshold_fpr")}
+    record |= {"width": int(row["width"]), "height": int(row["height"]), "faces": json.loads(row["faces_json"])}
+    record["notes"] = row["notes"].split("; ") if row["notes"] else []
+    return record
+
+
+def _parquet_schema() -> Any:
+    pa = require("parquet", "pyarrow")
+    f64, text, strings = pa.float64(), pa.string(), pa.list_(pa.string())
+    reason = pa.struct([("code", text), ("sentence", text), ("value", f64), ("limit", f64)])
+    evidence = pa.struct([("name", text), ("weight", f64), ("sentence", text)])
+    face = pa.struct(
+        [
+            ("box", pa.list_(f64)), ("landmarks", pa.list_(pa.list_(f64))), ("confidence", f64),
+            ("quality", pa.list_(reason)), ("score", f64), ("probability", f64), ("verdict", text),
+            ("evidence", pa.list_(evidence)), ("reasons", strings),
+        ]
+    )  # fmt: skip
+    return pa.schema(
+        [
+            ("path", text), ("sha256", text), ("status", text), ("error", text), ("width", pa.int32()),
+            ("height", pa.int32()), ("faces", pa.list_(face)), ("score", f64), ("probability", f64),
+            ("verdict", text), ("threshold", f64), ("threshold_fpr", f64), ("band", pa.list_(f64)),
+            ("notes", strings), ("model", text), ("face_detector", text), ("version", text), ("schema", text),
+        ]
+    )  # fmt: skip
+
+
+def _write_parquet(path: Path, records: Iterable[Record], *, rows: int = 5000) -> None:
+    pa, parquet = require("parquet", "pyarrow"), require("parquet", "pyarrow.parquet")
+    schema = _parquet_schema()
+    block: list[Record] = []
+    with parquet.ParquetWriter(path, schema) as writer:
+        for record in records:
+            block.append(record)
+            if len(block) == rows:
+                writer.write_table(pa.Table.from_pylist(block, schema))
+                block = []
+        if block:
+            writer.write_table(pa.Table.from_pylist(block, schema))
+
+
+def _read_parquet(path: Path) -> Iterator[Record]:
+    parquet = require("parquet", "pyarrow.parquet")
+    try:
+        file = parquet.ParquetFile(path)
+        if file.schema_arrow.names != _parquet_schema().names:
+            raise _not_ours(path, "its columns differ")
+        for batch in file.iter_batches(batch_size=5000):
+            yield from batch.to_pylist()
+    except ValueError as err:  # pyarrow.ArrowInvalid
+        raise _not_ours(path, str(err)) from err

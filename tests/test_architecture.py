@@ -1,0 +1,195 @@
+"""The shape of the house: ranks, no cycles, what importing may load, and how fast it starts."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import faceproof
+
+ROOT = Path(faceproof.__file__).parent
+
+# A module imports lower ranks only, or a sibling of its own rank without a cycle (docs/architecture.md).
+RANKS = {
+    "faceproof": 9,
+    "faceproof.__main__": 10,
+    "faceproof._version": 0,
+    "faceproof.errors": 0,
+    "faceproof.extras": 0,
+    "faceproof.records": 0,
+    "faceproof.images": 1,
+    "faceproof.inputs": 1,
+    "faceproof.metrics": 1,
+    "faceproof.perturb": 1,
+    "faceproof.faces": 2,
+    "faceproof.faces.alignment": 2,
+    "faceproof.faces.detection": 2,
+    "faceproof.faces.quality": 2,
+    "faceproof.detectors": 4,
+    "faceproof.detectors.base": 4,
+    "faceproof.detectors.card": 4,
+    "faceproof.detectors.onnx": 4,
+    "faceproof.detectors.store": 4,
+    "faceproof.calibration": 5,
+    "faceproof.verdict": 5,
+    "faceproof.pipeline": 6,
+    "faceproof.scan": 7,
+    "faceproof.datasets": 7,
+    "faceproof.doctor": 7,
+    "faceproof.evaluation": 7,
+    "faceproof.export": 7,
+    "faceproof.training": 7,
+    "faceproof.report_html": 8,
+    "faceproof.reports": 8,
+    "faceproof.terminal": 8,
+    "faceproof.cli": 9,
+}
+TORCH_HOMES = {"faceproof.training", "faceproof.export"}
+HEAVY = {"torch", "timm", "cv2", "onnxruntime", "PIL", "pyarrow", "sklearn", "skimage", "scipy", "matplotlib", "pandas"}
+
+
+def _modules() -> dict[str, Path]:
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = ("faceproof", *path.relative_to(ROOT).with_suffix("").parts)
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = _modules()
+
+
+def _imports(path: Path, *, top_only: bool = False) -> set[str]:
+    """Every absolute import in a file, lazy ones included; `from a import b` counts a.b if it is a module."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = tree.body if top_only else list(ast.walk(tree))
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module
+            below = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (below & MODULES.keys()) or {node.module}
+    return found
+
+
+OWN = {name: {i for i in _imports(path) if i in MODULES} for name, path in MODULES.items()}
+
+
+def test_every_module_has_a_rank_and_every_rank_a_module() -> None:
+    assert set(MODULES) == set(RANKS)
+
+
+@pytest.mark.parametrize("name", sorted(set(MODULES) - {"faceproof"}))
+def test_imports_go_down(name: str) -> None:
+    for other in OWN[name]:
+        assert RANKS[other] <= RANKS[name], f"{name} (rank {RANKS[name]}) imports {other} (rank {RANKS[other]})"
+        assert other != "faceproof", f"{name} imports the package root"
+
+
+def test_no_cycles() -> None:
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, " -> ".join([*above[above.index(name) :], name])
+        if name not in done:
+            for other in OWN[name]:
+                visit(other, (*above, name))
+            done.add(name)
+
+    for name in MODULES:
+        visit(name, ())
+
+
+def test_torch_stays_at_home() -> None:
+    for name, path in MODULES.items():
+        roots = {i.split(".")[0] for i in _imports(path)}
+        assert name in TORCH_HOMES or not roots & {"torch", "timm"}, name
+    for name, imports in OWN.items():
+        assert name in TORCH_HOMES or not imports & TORCH_HOMES, f"{name} drags torch in"
+
+
+def test_no_pickle_no_shell_no_eval() -> None:
+    for name, path in MODULES.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        roots = {i.split(".")[0] for i in _imports(path)}
+        assert not roots & {"pickle", "dill", "joblib", "marshal", "shelve", "cloudpickle", "subprocess"}, name
+        calls = {ast.unparse(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
+        assert not calls & {"eval", "exec", "os.system", "os.popen", "torch.save"}, name
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+                assert any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords), name
+
+
+def _loaded_by(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print('\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {line.split(".")[0] for line in done.stdout.splitlines()}
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    loaded = _loaded_by("import faceproof")
+    assert not loaded & (HEAVY | {"numpy", "typer", "rich"}), loaded & HEAVY
+
+
+def test_importing_the_command_line_loads_typer_only() -> None:
+    loaded = _loaded_by("import faceproof.cli")
+    assert not loaded & (HEAVY | {"numpy"}), loaded & HEAVY
+
+
+def test_checking_a_picture_never_loads_torch() -> None:
+    statement = (
+        "from faceproof import FaceChecker; import numpy; FaceChecker().check(numpy.zeros((64, 64, 3), numpy.uint8))"
+    )
+    assert not _loaded_by(statement) & {"torch", "timm", "pyarrow", "sklearn", "scipy", "pandas", "matplotlib"}
+
+
+def test_importing_has_no_effects() -> None:
+    code = (
+        "import os, signal, warnings, logging; before = (dict(os.environ), list(warnings.filters), "
+        "signal.getsignal(signal.SIGINT), list(logging.root.handlers)); import faceproof, faceproof.reports, "
+        "faceproof.cli, faceproof.terminal; after = (dict(os.environ), [f for f in warnings.filters if f in before[1]], "
+        "signal.getsignal(signal.SIGINT), list(logging.root.handlers)); print(before == after)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
+
+
+def test_import_time() -> None:
+    """A bound that only a heavy import at the top can break (numpy alone would); speed is measured in benchmarks/."""
+
+    def best(code: str) -> float:
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-c", code], check=True)
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    assert best("import faceproof") < best("import numpy, onnxruntime")
+
+
+def test_exported_members() -> None:
+    assert sorted(faceproof.__all__) == faceproof.__all__
+    for name in faceproof.__all__:
+        assert getattr(faceproof, name) is not None
+    assert set(faceproof._HOME) | {"__version__"} == set(faceproof.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = faceproof.nothing
+
+
+def test_error_tree_is_drawn_and_exported() -> None:
+    from faceproof import errors
+
+    tree = {n for n, v in vars(errors).items() if isinstance(v, type) and issubclass(v, errors.FaceproofError)}
+    assert errors.__doc__
+    for name in tree:
+        assert name in errors.__doc__
+        assert name in faceproof.__all__
