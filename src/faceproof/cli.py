@@ -9,7 +9,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,28 +28,31 @@ app = typer.Typer(
 )
 
 ModelOption = Annotated[
-    Optional[str], typer.Option("--model", "-m", help="Shipped model's name, or a model folder.", show_default="the default model")
+    str | None,
+    typer.Option("--model", "-m", help="Shipped model's name, or a model folder.", show_default="the default model"),
 ]
 FaceDetectorOption = Annotated[
-    Optional[str],
+    str | None,
     typer.Option("--face-detector", help="YuNet .onnx file to find faces with.", show_default="RetinaFace"),
 ]
 FprOption = Annotated[
-    Optional[float],
-    typer.Option("--fpr", help="False-alarm rate of the threshold: one the model's card has.", show_default="the card's, 0.01"),
+    float | None,
+    typer.Option(
+        "--fpr", help="False-alarm rate of the threshold: one the model's card has.", show_default="the card's, 0.01"
+    ),
 ]
 MaxPixelsOption = Annotated[
     str, typer.Option("--max-pixels", help="Refuse larger pictures before decoding them; 64M = 64 million.")
 ]
 MinFaceOption = Annotated[
-    Optional[float],
+    float | None,
     typer.Option("--min-face", help="Side in pixels an aligned face must have to be judged.", show_default="80"),
 ]
 
 
 def main() -> None:
     """Run the command line; turn errors into one line and an exit code."""
-    from faceproof.errors import FaceproofError, ModelError, MissingExtraError, UsageError
+    from faceproof.errors import FaceproofError, MissingExtraError, ModelError, UsageError
 
     try:
         with _tidy_pipes():
@@ -88,21 +91,25 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     pass
 
 
 @app.command()
 def check(
-    pictures: Annotated[list[str], typer.Argument(metavar="PICTURE...", help="Paths or http(s) URLs.", show_default=False)],
+    pictures: Annotated[
+        list[str], typer.Argument(metavar="PICTURE...", help="Paths or http(s) URLs.", show_default=False)
+    ],
     model: ModelOption = None,
     face_detector: FaceDetectorOption = None,
     fpr: FprOption = None,
     min_face: MinFaceOption = None,
     max_pixels: MaxPixelsOption = "64M",
     json: Annotated[bool, typer.Option("--json", help="One JSON record a line instead of cards.")] = False,
-    report: Annotated[Optional[str], typer.Option("--report", metavar="FILE", help="Also write an HTML page.")] = None,
+    report: Annotated[str | None, typer.Option("--report", metavar="FILE", help="Also write an HTML page.")] = None,
 ) -> None:
     """Check pictures: one card per face with verdict, probability, threshold, reasons and quality.
 
@@ -132,18 +139,24 @@ def scan(
         list[str],
         typer.Argument(
             metavar="INPUT...",
-            help="Pictures, folders, globs, manifests (.csv .tsv .jsonl .txt .parquet), or - for a list on standard input.",
+            help="Pictures, folders, globs, manifests (.csv .tsv .jsonl .txt .parquet), or - for a list on stdin.",
             show_default=False,
         ),
     ],
     out: Annotated[
-        str, typer.Option("--out", "-o", metavar="FILE", help="Results: .jsonl, .csv or .parquet; - for JSON lines on standard output.")
+        str,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="Results: .jsonl, .csv or .parquet; - for JSON lines on standard output.",
+        ),
     ],
     overwrite: Annotated[
         bool, typer.Option("--overwrite/--resume", help="Begin anew, or go on from what FILE holds.")
     ] = False,
     workers: Annotated[
-        Optional[int], typer.Option("--workers", "-j", min=1, help="Processes.", show_default="one per core")
+        int | None, typer.Option("--workers", "-j", min=1, help="Processes.", show_default="one per core")
     ] = None,
     all_files: Annotated[bool, typer.Option("--all-files", help="In folders, try files of every ending.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")] = False,
@@ -168,7 +181,9 @@ def scan(
         try:
             scan_to_file(chosen, results, options, workers=workers, on_result=bar.checked, on_skip=bar.skipped)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"stopped; {results.total} records are in {out}: the same command goes on") from None
+            raise KeyboardInterrupt(
+                f"stopped; {results.total} records are in {out}: the same command goes on"
+            ) from None
     if not quiet:
         terminal.summary(results, before, chosen.ignored)
     if results.counts["error"]:
@@ -177,7 +192,9 @@ def scan(
 
 @app.command()
 def models(
-    name: Annotated[Optional[str], typer.Argument(help="A shipped model or a model folder; without it, the list.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A shipped model or a model folder; without it, the list.", show_default=False)
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="The whole card as JSON.")] = False,
 ) -> None:
     """List the shipped models, or show one model's card: data, licences, metrics, thresholds, limits."""

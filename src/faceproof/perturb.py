@@ -18,7 +18,19 @@ import numpy.typing as npt
 from faceproof.errors import UsageError, unknown_name
 from faceproof.extras import opencv
 
-__all__ = ["CHAINS", "View", "apply_chain", "blur", "crop", "jpeg", "noise", "random_chain", "resize", "thumbnail", "webp"]
+__all__ = [
+    "CHAINS",
+    "View",
+    "apply_chain",
+    "blur",
+    "crop",
+    "jpeg",
+    "noise",
+    "random_chain",
+    "resize",
+    "thumbnail",
+    "webp",
+]
 
 RGB = npt.NDArray[np.uint8]
 Rng = np.random.Generator

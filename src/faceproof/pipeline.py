@@ -180,7 +180,7 @@ class FaceChecker:
                 quality=reasons,
                 verdict=decide(score, reasons, self.card, self.point),
             )
-            for f, reasons, score in zip(prepared.faces, prepared.quality, scores)
+            for f, reasons, score in zip(prepared.faces, prepared.quality, scores, strict=True)
         )
         status = "error" if prepared.error is not None else "ok" if faces else "no_face"
         platt = Platt(self.card.slope, self.card.intercept)

@@ -150,7 +150,10 @@ def _figure(result: ImageResult, pixels: npt.NDArray[np.uint8]) -> str:
         shapes.append(
             f'<rect data-box="{number}" x="{x0:.2f}" y="{y0:.2f}" width="{x1 - x0:.2f}" height="{y1 - y0:.2f}" {style}{dash}/>'
         )
-        shapes += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{stroke:.2f}" fill="#fff" stroke="#000" stroke-width="{stroke / 3:.2f}"/>' for x, y in face.landmarks]
+        shapes += [
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{stroke:.2f}" fill="#fff" stroke="#000" stroke-width="{stroke / 3:.2f}"/>'
+            for x, y in face.landmarks
+        ]
         shapes.append(
             f'<text x="{max(x0, 0) + 2 * stroke:.1f}" y="{max(y0, 0) + 9 * stroke:.1f}" font-size="{8 * stroke:.1f}" '
             f'font-weight="700" fill="#fff" stroke="#000" stroke-width="{stroke * 1.2:.2f}" paint-order="stroke">{number}</text>'

@@ -144,7 +144,8 @@ class ResultFile:
         what = "the disk is full" if err.errno in (errno.ENOSPC, errno.EDQUOT) else err.strerror or str(err)
         kept = self._journal or where
         return OutputError(
-            f"cannot write to {where}: {what}; {self.total} records are safe in {kept}; mend it and run the same command again to go on"
+            f"cannot write to {where}: {what}; {self.total} records are safe in {kept}; "
+            "mend it and run the same command again to go on"
         )
 
 
@@ -165,7 +166,9 @@ def open_results(out: str, *, overwrite: bool = False) -> ResultFile:
     path = Path(out)
     ending = path.suffix.lower()
     if ending not in FORMATS:
-        raise UsageError(f"unknown ending {ending or '(none)'!r} of {out}; known: {', '.join(FORMATS)}, or - for stdout")
+        raise UsageError(
+            f"unknown ending {ending or '(none)'!r} of {out}; known: {', '.join(FORMATS)}, or - for stdout"
+        )
     if path.is_dir():
         raise UsageError(f"{out} is a folder; give a file")
     if ending == ".parquet":
@@ -217,6 +220,7 @@ def scan_to_file(
         on_result: called with each new result, after it was written.
         on_skip: called for each input that has its record already.
     """
+
     def wanted() -> Iterator[Item]:
         for item in inputs:
             if printable(item.path) in results.done:
@@ -353,7 +357,7 @@ def _flat(record: Record) -> dict[str, Any]:
     row = {key: record[key] for key in CSV_COLUMNS if key in record}
     row |= {"faces": len(faces), "faces_json": to_json(faces), "notes": "; ".join(record["notes"])}
     row["quality"] = ";".join(reason["code"] for reason in shown["quality"]) if shown else ""
-    row |= dict(zip(("x0", "y0", "x1", "y1"), shown["box"] if shown else ("",) * 4))
+    row |= dict(zip(("x0", "y0", "x1", "y1"), shown["box"] if shown else ("",) * 4, strict=True))
     return row
 
 

@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -58,7 +58,7 @@ def default_workers() -> int:
         return os.cpu_count() or 1
 
 
-def scan(items: Iterable[Item], options: Options, *, workers: int | None = None) -> Iterator[ImageResult]:
+def scan(items: Iterable[Item], options: Options, *, workers: int | None = None) -> Generator[ImageResult, None, None]:
     """Check every item; yield one result each, in order.
 
     Args:
@@ -156,7 +156,7 @@ _worker_checker: FaceChecker | None = None
 
 def _begin(options: Options) -> None:
     """Start of a worker: its own checker, Ctrl-C left to the parent, no life after the parent's."""
-    global _worker_checker
+    global _worker_checker  # noqa: PLW0603  (a worker process has this one state)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
     from PIL import Image

@@ -204,7 +204,9 @@ def model(item: Card) -> None:
     console = _console()
     console.print(Text(f"{item.name} {item.version}", style="bold"))
     console.print(Text(f"{raw['description']}\nlicence: {raw['licence']}\nsha256: {item.sha256}"))
-    points = Table("FPR", "threshold (score)", "95 % interval", "photographs", "method", box=box.SIMPLE, title="operating points")
+    points = Table(
+        "FPR", "threshold (score)", "95 % interval", "photographs", "method", box=box.SIMPLE, title="operating points"
+    )
     for point in item.points:
         mark = " (default)" if point.fpr == item.default_fpr else ""
         points.add_row(
@@ -212,7 +214,9 @@ def model(item: Card) -> None:
             str(point.photographs), point.method,
         )  # fmt: skip
     console.print(points)
-    measured = Table("split", "photographs", "generated", "AUC", "TPR at FPR 1 %", "ECE", box=box.SIMPLE, title="metrics")
+    measured = Table(
+        "split", "photographs", "generated", "AUC", "TPR at FPR 1 %", "ECE", box=box.SIMPLE, title="metrics"
+    )
     for split, row in raw["metrics"].items():
         low, high = row["auc_interval"]
         measured.add_row(

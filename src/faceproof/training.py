@@ -100,7 +100,7 @@ def _load_by_position(network: nn.Module, state: dict[str, torch.Tensor]) -> Non
     theirs = [key for key in state if not key.startswith("_fc.")]
     if [own[a].shape for a in body] != [state[b].shape for b in theirs]:
         raise ModelError("the packaged ImageNet weights do not have this backbone's shapes")
-    network.load_state_dict({a: state[b] for a, b in zip(body, theirs)}, strict=False)
+    network.load_state_dict({a: state[b] for a, b in zip(body, theirs, strict=True)}, strict=False)
 
 
 class _Crops(torch.utils.data.Dataset[tuple[torch.Tensor, float]]):
@@ -215,7 +215,7 @@ def _rate(recipe: Recipe, step: int, steps: int) -> float:
 
 @torch.no_grad()
 def _average(averaged: nn.Module, network: nn.Module, keep: float) -> None:
-    for mean, now in zip(averaged.state_dict().values(), network.state_dict().values()):
+    for mean, now in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
         if mean.is_floating_point():
             mean.lerp_(now, 1 - keep)
         else:

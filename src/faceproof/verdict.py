@@ -40,7 +40,10 @@ def decide(score: float, quality: tuple[QualityReason, ...], card: Card, point: 
         reasons = [f"the score is above the threshold that {rate} of known photographs reach"]
     elif score < point.low:
         label = "photograph"
-        reasons = [f"the score is below the threshold that {rate} of known photographs reach: no trace of a generator was found"]
+        reasons = [
+            f"the score is below the threshold that {rate} of known photographs reach: "
+            "no trace of a generator was found"
+        ]
     else:
         label = "inconclusive"
         reasons = [

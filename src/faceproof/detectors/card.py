@@ -32,7 +32,7 @@ class OperatingPoint:
         low, high: 95 % interval of the threshold (bootstrap by group): the band in which the
             photographs at hand cannot say on which side a face lies.
         photographs: how many photographs it rests on.
-        method: "order statistic", or "exponential tail" where there are too few photographs.
+        method: "order statistic", or "generalised Pareto tail" where there are too few photographs.
     """
 
     fpr: float

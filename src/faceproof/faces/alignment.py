@@ -19,9 +19,10 @@ __all__ = ["EYE_DISTANCE", "TEMPLATE", "align", "crop_quad", "similarity", "visi
 
 Float = npt.NDArray[np.float64]
 
-_ARCFACE = np.array(
-    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
-) / 112.0
+_ARCFACE = (
+    np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
+    / 112.0
+)
 EYE_DISTANCE = 0.25
 """Distance of the eyes in the crop, as a share of its side."""
 _EYE_HEIGHT = 0.44
@@ -127,9 +128,7 @@ def align(pixels: npt.NDArray[np.uint8], landmarks: npt.ArrayLike, size: int) ->
         matrix[:, 1] /= fy
     # OpenCV 5 never returns from mirroring a region one pixel wide (seen with cubic sampling).
     region = np.pad(region, ((0, int(len(region) == 1)), (0, int(region.shape[1] == 1)), (0, 0)), mode="edge")
-    crop = cv2.warpAffine(
-        region, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
-    )
+    crop = cv2.warpAffine(region, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(crop, dtype=np.uint8)
 
 

@@ -85,9 +85,7 @@ class RetinaFace:
     mean = np.array([127.0, 117.0, 104.0], np.float32)
     """Subtracted per channel, RGB order (the network itself takes BGR)."""
 
-    def __init__(
-        self, *, near: int = 320, far: int = 960, min_confidence: float = 0.8, threads: int = 1
-    ) -> None:
+    def __init__(self, *, near: int = 320, far: int = 960, min_confidence: float = 0.8, threads: int = 1) -> None:
         if not 64 <= near <= 4096 or not (far == 0 or near <= far <= 4096):
             raise UsageError(f"working sizes must be 64 <= near <= far <= 4096 (far may be 0), got {near}, {far}")
         self.near, self.far, self.min_confidence = near, far, min_confidence
@@ -220,7 +218,7 @@ def _retinaface_session(threads: int) -> Any:
 def _anchors(height: int, width: int) -> Float:
     """Anchors (A, 3) float32: centre x, centre y, side, in pixels of the working picture."""
     parts = []
-    for stride, sizes in zip(RetinaFace.strides, RetinaFace.anchor_sizes):
+    for stride, sizes in zip(RetinaFace.strides, RetinaFace.anchor_sizes, strict=True):
         ys, xs = np.mgrid[0 : height // stride, 0 : width // stride]
         centres = (np.stack([xs.ravel(), ys.ravel()], 1) + 0.5) * stride
         centres = np.repeat(centres, len(sizes), axis=0)

@@ -1,8 +1,8 @@
 """Quality gates: faces about which nothing can be defended, each with its reason.
 
-The limits are set so that few faces of the validation split fail, of either class alike: a gate that
-failed more photographs than generated faces would itself be a detector (scripts/quality_limits.py
-prints the shares).
+The limits were set on train and val so that about 2 % of the faces fail, of either class alike: a gate
+that failed more photographs than generated faces would itself be a detector. Every card prints both
+shares (metrics, `not_judged_photographs` and `not_judged_generated`).
 """
 
 from __future__ import annotations
@@ -61,13 +61,15 @@ class Gates:
             text = f"too small: the face covers {values['side']:.0f} px, at least {self.min_side:.0f} are needed"
             reasons.append(QualityReason("too_small", text, values["side"], self.min_side))
         if values["inside"] < self.min_inside:
-            text = f"cut off: {values['inside']:.0%} of the face lies in the picture, at least {self.min_inside:.0%} are needed"
+            share = f"{values['inside']:.0%} of the face lies in the picture"
+            text = f"cut off: {share}, at least {self.min_inside:.0%} are needed"
             reasons.append(QualityReason("cut_off", text, values["inside"], self.min_inside))
         if values["sharpness"] < self.min_sharpness:
             text = f"blurred: sharpness {values['sharpness']:.1f}, at least {self.min_sharpness:.1f} is needed"
             reasons.append(QualityReason("blurred", text, values["sharpness"], self.min_sharpness))
         if self.max_turn and values["turn"] > self.max_turn:
-            text = f"profile: the head is turned by {values['turn']:.1f} half eye distances, at most {self.max_turn:.1f} is allowed"
+            turned = f"the head is turned by {values['turn']:.1f} half eye distances"
+            text = f"profile: {turned}, at most {self.max_turn:.1f} is allowed"
             reasons.append(QualityReason("profile", text, values["turn"], self.max_turn))
         return tuple(reasons)
 
