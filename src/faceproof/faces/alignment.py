@@ -104,7 +104,8 @@ def align(pixels: npt.NDArray[np.uint8], landmarks: npt.ArrayLike, size: int) ->
         ValueError: the landmarks coincide, or are no face's: their crop is many times the picture.
     """
     cv2 = opencv()
-    matrix = similarity(landmarks, TEMPLATE * size)
+    # Landmarks count pixel centres from 0, so the crop's middle is (size - 1) / 2: mirror-symmetric.
+    matrix = similarity(landmarks, TEMPLATE * size - 0.5)
     height, width = pixels.shape[:2]
     quad = crop_quad(landmarks)
     middle = quad.mean(0)
