@@ -741,7 +741,7 @@ def test_a_device_that_is_always_full(ending: str, tmp_path: Path, face_jpeg: by
     out, picture = tmp_path / f"out{ending}", tmp_path / "a.jpg"
     picture.write_bytes(face_jpeg)
     out.symlink_to("/dev/full")
-    done = run_cli("scan", picture, "--out", out, "-q", before=limited(3000), timeout=60)
+    done = run_cli("scan", picture, "--out", out, "-q", before=limited(2500), timeout=60)
     assert (done.returncode, done.stdout) in {(1, ""), (2, "")}
     assert re.fullmatch(r"faceproof: [^\n]*\n", done.stderr)
     assert out.is_symlink()

@@ -42,9 +42,8 @@ PictureSource = Union[str, "os.PathLike[str]", bytes, RGB, "Image.Image"]
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 """Formats read, by Pillow's names (JPEG with MPO); HEIF joins them when the extra `heif` is installed."""
 
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif", ".heic", ".heif")
-)
+_ENDINGS = ".jpg .jpeg .jpe .jfif .mpo .png .webp .gif .bmp .dib .tif .tiff .avif .heic .heif"
+SUFFIXES = frozenset(_ENDINGS.split())  # noqa: SIM905  (one a word reads best)
 """Endings that make a file a picture when a folder is walked. Content decides how it is decoded."""
 
 _EXTENSION_FORMATS = {

@@ -104,8 +104,9 @@ def align(pixels: npt.NDArray[np.uint8], landmarks: npt.ArrayLike, size: int) ->
         ValueError: the landmarks coincide, or are no face's: their crop is many times the picture.
     """
     cv2 = opencv()
-    # Landmarks count pixel centres from 0, so the crop's middle is (size - 1) / 2: mirror-symmetric.
-    matrix = similarity(landmarks, TEMPLATE * size - 0.5)
+    # Part of the contract with the models: the template's 0.5 is pixel centre size / 2, so a mirrored
+    # face gives a mirrored crop moved by one pixel. Weights are trained on it; half a pixel costs AUC.
+    matrix = similarity(landmarks, TEMPLATE * size)
     height, width = pixels.shape[:2]
     quad = crop_quad(landmarks)
     middle = quad.mean(0)
