@@ -336,6 +336,18 @@ def test_ctrl_c(workers: str, tmp_path: Path, many: dict[str, str]) -> None:
     assert_exactly_once(out, many)
 
 
+def test_ctrl_c_while_workers_start(tmp_path: Path, many: dict[str, str]) -> None:
+    """Impatience in the first second gives the same one line, not the tracebacks of half-started processes."""
+    out, token = tmp_path / "out.jsonl", new_token()
+    process = start_cli("scan", folder_of(many), "--out", str(out), "-q", "--workers", "2", env={TOKEN: token})
+    wait_until(lambda: _workers(process.pid), seconds=SLOW_START, what="workers to start")
+    os.killpg(process.pid, signal.SIGINT)
+    said = error_output(process)
+    assert process.returncode == 130
+    assert said == f"faceproof: stopped; {whole_lines(out)} records are in {out}: the same command goes on\n"
+    wait_until(lambda: not processes(token), seconds=20, what="workers to end")
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_scan_whose_reader_goes_away(workers: str, many: dict[str, str]) -> None:
     """faceproof scan ... --out - | head -n 1"""
