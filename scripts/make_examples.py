@@ -41,6 +41,7 @@ class Block(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, width, H, W) in and out."""
         if self.pool is not None:
             x = x + self.pool(x)
         return self.fuse(self.conv(x) + x)
@@ -62,6 +63,7 @@ class Clamp(nn.Module):
     """Softly keep latents within +-3."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Any shape in and out."""
         return torch.tanh(x / 3) * 3
 
 

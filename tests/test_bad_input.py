@@ -115,8 +115,8 @@ BAD_BYTES: dict[str, tuple[Callable[[bytes], bytes], type[PictureError], str]] =
         r"10000 x 10000 = 100 megapixels.*limit of 64.*--max-pixels",
     ),
     "giant": (lambda _: png(2**31 - 1, 2**31 - 1), TooLargeError, "--max-pixels"),
-    "0 px png": (lambda _: png(0, 10), PictureError, "no pixels"),
-    "0 px gif": (lambda _: gif_with_frame((0, 0), (0, 0)), PictureError, "no pixels"),
+    "0 px png": (lambda _: png(0, 10), DamagedError, "no pixels|damaged or truncated"),
+    "0 px gif": (lambda _: gif_with_frame((0, 0), (0, 0)), DamagedError, "no pixels|damaged or truncated"),
 }
 
 
@@ -202,9 +202,7 @@ def test_bad_paths(tmp_path: Path, face_jpeg: bytes, checker: FaceChecker) -> No
         result = within(20, lambda path=path: checker.check(path))
         assert (result.status, result.error) == ("error", str(raised.value))
         result.path.encode()  # well-formed Unicode, whatever was given
-    advice = [str(checker.check(os.path.join(tmp_path, name)).error) for name in cases if not name.startswith("lone")]
-    for message in advice:
-        assert_advice(message)
+        assert_advice(str(raised.value))
 
 
 def test_a_fifo_that_has_a_writer(tmp_path: Path, face_jpeg: bytes) -> None:

@@ -48,7 +48,13 @@ def test_check_shows_a_card(astronaut: RGB, checker: FaceChecker) -> None:
     done = run_cli("check", str(EXAMPLES / "astronaut.jpg"))
     assert done.returncode == 0
     face = checker.check(EXAMPLES / "astronaut.jpg").faces[0]
-    for text in ("PHOTOGRAPH", f"{face.verdict.probability:.3f}", f"{face.verdict.threshold:.3f}", "1.00%", "good enough"):
+    for text in (
+        "PHOTOGRAPH",
+        f"{face.verdict.probability:.3f}",
+        f"{face.verdict.threshold:.3f}",
+        "1.00%",
+        "good enough",
+    ):
         assert text in done.stdout
 
 
@@ -82,7 +88,7 @@ def test_strict_threshold_and_min_face() -> None:
         (["check", "x.jpg", "--face-detector", "nope.onnx"], "no YuNet model at"),
         (["scan", "x.jpg"], "Missing option"),
         (["scan", "x.jpg", "--out", "x.xml"], "unknown ending '.xml'"),
-        (["scan", "x.jpg", "--out", "x.jsonl", "--workers", "0"], "0 is not in the range"),
+        (["scan", "x.jpg", "--out", "x.jsonl", "--workers", "0"], "greater than or equal"),
         (["frobnicate"], "No such command"),
     ],
 )
@@ -120,8 +126,8 @@ def test_doctor() -> None:
 
 def test_hostile_names_do_not_reach_the_markup(tmp_path: Path, astronaut: RGB) -> None:
     """rich would read [red] as a colour; a file name must be shown as it is."""
-    path = tmp_path / "[red]x[/nope].jpg"
+    path = tmp_path / "[red]x[bold].jpg"
     Image.fromarray(np.asarray(astronaut)).save(path)
     done = run_cli("check", path.name, cwd=tmp_path)
     assert done.returncode == 0
-    assert "[red]x[/nope].jpg" in done.stdout
+    assert "[red]x[bold].jpg" in done.stdout

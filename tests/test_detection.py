@@ -35,14 +35,14 @@ def test_landmarks_are_in_order(astronaut: RGB) -> None:
     assert left[1] < nose[1] < mouth_left[1]
 
 
-@pytest.mark.parametrize("side", [200, 512, 1500, 3000])
-def test_scale_does_not_move_the_face(astronaut: RGB, side: int) -> None:
-    """Found at any size, once, at the same place within 3 % of the face's width."""
+@pytest.mark.parametrize(("side", "share"), [(200, 0.07), (400, 0.03), (1500, 0.03), (3000, 0.03)])
+def test_scale_does_not_move_the_face(astronaut: RGB, side: int, share: float) -> None:
+    """Found at any size, once, at the same place within 3 % of the face's width (7 % where it has 36 px)."""
     picture = np.asarray(Image.fromarray(astronaut).resize((side, side), Image.Resampling.LANCZOS))
     faces = RetinaFace().detect(picture)
     assert len(faces) == 1
     reference = RetinaFace().detect(astronaut)[0]
-    tolerance = 0.03 * float(reference.box[2] - reference.box[0])
+    tolerance = share * float(reference.box[2] - reference.box[0])
     np.testing.assert_allclose(faces[0].landmarks * 512 / side, reference.landmarks, atol=tolerance)
 
 

@@ -43,7 +43,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 """Formats read, by Pillow's names (JPEG with MPO); HEIF joins them when the extra `heif` is installed."""
 
 _ENDINGS = ".jpg .jpeg .jpe .jfif .mpo .png .webp .gif .bmp .dib .tif .tiff .avif .heic .heif"
-SUFFIXES = frozenset(_ENDINGS.split())  # noqa: SIM905  (one a word reads best)
+SUFFIXES = frozenset(_ENDINGS.split())
 """Endings that make a file a picture when a folder is walked. Content decides how it is decoded."""
 
 _EXTENSION_FORMATS = {
