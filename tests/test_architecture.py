@@ -155,7 +155,8 @@ def test_importing_has_no_effects() -> None:
     code = (
         "import os, signal, warnings, logging; before = (dict(os.environ), list(warnings.filters), "
         "signal.getsignal(signal.SIGINT), list(logging.root.handlers)); import faceproof, faceproof.reports, "
-        "faceproof.cli, faceproof.terminal; after = (dict(os.environ), [f for f in warnings.filters if f in before[1]], "
+        "faceproof.cli, faceproof.terminal; after = (dict(os.environ), "
+        "[f for f in warnings.filters if f in before[1]], "
         "signal.getsignal(signal.SIGINT), list(logging.root.handlers)); print(before == after)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

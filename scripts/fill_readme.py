@@ -1,0 +1,71 @@
+"""Print the README's figures from the card and the benchmark files, so that they are copied, not retyped.
+
+python scripts/fill_readme.py            # the sections as Markdown
+python scripts/fill_readme.py --check    # exit 1 when the README holds others
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+
+
+def rows(path: str) -> list[dict[str, str]]:
+    """Return a benchmark's rows; comment lines begin with #."""
+    lines = [line for line in (ROOT / path).read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    return list(csv.DictReader(lines))
+
+
+def metrics(card: dict[str, Any]) -> str:
+    """Return the table of the card's metrics."""
+    lines = [
+        "| measured on | photographs + generated | AUC | TPR at FPR 1 % | at the frozen 1 % threshold: FPR / TPR | ECE |",
+        "|---|---|---|---|---|---|",
+    ]
+    for split, row in card["metrics"].items():
+        low, high = row["auc_interval"]
+        lines.append(
+            f"| {split} | {row['photographs']} + {row['generated']} | {row['auc']:.3f} ({low:.3f} to {high:.3f}) "
+            f"| {row['tpr_at_fpr_1']:.2f} | {row['fpr_at_threshold']:.1%} / {row['tpr_at_threshold']:.2f} | {row['ece']:.3f} |"
+        )
+    return "\n".join(lines)
+
+
+def sections() -> dict[str, str]:
+    """Return every generated piece of the README by its name."""
+    card = json.loads((ROOT / "src/faceproof/weights/lite0-224/card.json").read_text(encoding="utf-8"))
+    unseen = card["metrics"]["unseen"]
+    generators = ", ".join(
+        f"{name} {row['auc']:.2f} / {row['tpr_at_threshold']:.0%}" for name, row in unseen["auc_by_generator"].items()
+    )
+    sources = ", ".join(f"{name} {row['fpr']:.1%} of {row['pictures']}" for name, row in unseen["fpr_by_source"].items())
+    level = {r["split"]: r["value"] for r in rows("results/lite0-224-probes.csv") if r["probe"].startswith("all at 128")}
+    return {
+        "metrics": metrics(card),
+        "generators": generators,
+        "sources": sources,
+        "level": f"{float(level['val']):.3f} on val and {float(level['unseen']):.3f} on unseen",
+        "ece": f"{unseen['ece']:.2f}",
+    }
+
+
+def main() -> None:
+    found = sections()
+    if "--check" in sys.argv[1:]:
+        text = README.read_text(encoding="utf-8")
+        missing = [name for name, piece in found.items() if piece not in text]
+        if missing:
+            sys.exit(f"README.md does not hold the current figures of: {', '.join(missing)}; run scripts/fill_readme.py")
+        return
+    for name, piece in found.items():
+        print(f"## {name}\n{piece}\n")
+
+
+if __name__ == "__main__":
+    main()
