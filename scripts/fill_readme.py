@@ -44,8 +44,12 @@ def sections() -> dict[str, str]:
     generators = ", ".join(
         f"{name} {row['auc']:.2f} / {row['tpr_at_threshold']:.0%}" for name, row in unseen["auc_by_generator"].items()
     )
-    sources = ", ".join(f"{name} {row['fpr']:.1%} of {row['pictures']}" for name, row in unseen["fpr_by_source"].items())
-    level = {r["split"]: r["value"] for r in rows("results/lite0-224-probes.csv") if r["probe"].startswith("all at 128")}
+    sources = ", ".join(
+        f"{name} {row['fpr']:.1%} of {row['pictures']}" for name, row in unseen["fpr_by_source"].items()
+    )
+    level = {
+        r["split"]: r["value"] for r in rows("results/lite0-224-probes.csv") if r["probe"].startswith("all at 128")
+    }
     return {
         "metrics": metrics(card),
         "generators": generators,
@@ -61,7 +65,9 @@ def main() -> None:
         text = README.read_text(encoding="utf-8")
         missing = [name for name, piece in found.items() if piece not in text]
         if missing:
-            sys.exit(f"README.md does not hold the current figures of: {', '.join(missing)}; run scripts/fill_readme.py")
+            sys.exit(
+                f"README.md does not hold the current figures of: {', '.join(missing)}; run scripts/fill_readme.py"
+            )
         return
     for name, piece in found.items():
         print(f"## {name}\n{piece}\n")

@@ -9,7 +9,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -54,33 +54,40 @@ def main() -> None:
     """Run the command line; turn errors into one line and an exit code."""
     from faceproof.errors import FaceproofError, MissingExtraError, ModelError, UsageError
 
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a letter gets it escaped.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        with _tidy_pipes():
+        with _output_errors():
             app(standalone_mode=True)
     except (UsageError, ModelError, MissingExtraError) as err:
         _fail(err, 2)
     except FaceproofError as err:
         _fail(err, 1)
-    except KeyboardInterrupt as err:
-        _fail(str(err) or "stopped", 130)
 
 
-def _fail(message: object, code: int) -> None:
-    with contextlib.suppress(BrokenPipeError, ValueError):
-        print(f"faceproof: {message}", file=sys.stderr)
+def _fail(message: object, code: int) -> NoReturn:
+    """Say one line: names in messages may hold line ends and terminal codes."""
+    text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(message))
+    with contextlib.suppress(OSError, ValueError):
+        print(f"faceproof: {text}", file=sys.stderr)
     sys.exit(code)
 
 
 @contextlib.contextmanager
-def _tidy_pipes() -> Iterator[None]:
-    """A reader that has seen enough (`| head`) ends the run quietly, as it does for other tools."""
+def _output_errors() -> Iterator[None]:
+    """Standard output that takes no more: a reader that has seen enough (`| head`) ends the run quietly."""
     try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as err:
         # Python flushes stdout at exit and would complain once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        if isinstance(err, BrokenPipeError):
+            sys.exit(1)
+        _fail(f"cannot write to standard output ({err.strerror or err}); free space and run it again", 1)
 
 
 def _version(value: bool) -> None:
@@ -181,9 +188,8 @@ def scan(
         try:
             scan_to_file(chosen, results, options, workers=workers, on_result=bar.checked, on_skip=bar.skipped)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(
-                f"stopped; {results.total} records are in {out}: the same command goes on"
-            ) from None
+            bar.close()
+            _fail(f"stopped; {results.total} records are in {out}: the same command goes on", 130)
     if not quiet:
         terminal.summary(results, before, chosen.ignored)
     if results.counts["error"]:

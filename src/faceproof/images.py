@@ -11,6 +11,7 @@ import errno
 import hashlib
 import io
 import os
+import re
 import stat
 import struct
 import warnings
@@ -102,11 +103,28 @@ class Picture:
 
 
 def printable(path: str | os.PathLike[str]) -> str:
-    r"""Return a path as well-formed Unicode: bytes that are not UTF-8 become ``\xNN``.
+    r"""Return a path as well-formed Unicode, different for different paths.
 
-    JSON, CSV and Parquet readers refuse lone surrogates, so none is ever written.
+    Bytes that are not UTF-8 become ``\xNN`` and lone surrogates ``\uNNNN``: JSON, CSV and Parquet readers
+    refuse the surrogates Python holds them in. In a name that needs this, or that looks as if it had,
+    backslashes are doubled, so that no name can pass for another. All other names stay as they are.
     """
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    text = os.fspath(path)
+    if not any("\ud800" <= letter <= "\udfff" for letter in text) and not _LOOKS_ESCAPED.search(text):
+        return text
+    return "".join(_escaped(letter) for letter in text)
+
+
+_LOOKS_ESCAPED = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4})")
+
+
+def _escaped(letter: str) -> str:
+    if letter == "\\":
+        return "\\\\"
+    code = ord(letter)
+    if 0xDC80 <= code <= 0xDCFF:  # how os.fsdecode holds a byte
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\u{code:04x}" if 0xD800 <= code <= 0xDFFF else letter
 
 
 def read_bytes(path: str | os.PathLike[str], limits: Limits) -> bytes:
@@ -120,7 +138,7 @@ def read_bytes(path: str | os.PathLike[str], limits: Limits) -> bytes:
         # O_NONBLOCK: opening a FIFO without a writer would otherwise wait for ever.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except ValueError as err:  # a NUL inside the name
-        raise UnreadableError(f"not a possible file name ({err})") from err
+        raise UnreadableError(f"not a possible file name ({err}); check the path") from err
     except OSError as err:
         raise UnreadableError(_why(path, err)) from err
     try:
@@ -131,14 +149,23 @@ def read_bytes(path: str | os.PathLike[str], limits: Limits) -> bytes:
         if state.st_size > limits.max_bytes:
             raise TooLargeError(_too_many_bytes(state.st_size, limits))
         with os.fdopen(handle, "rb", closefd=False) as stream:
-            data = stream.read(limits.max_bytes + 1)
+            data = _drain(stream, limits)
     except OSError as err:
         raise UnreadableError(_why(path, err)) from err
     finally:
         os.close(handle)
-    if len(data) > limits.max_bytes:
-        raise TooLargeError(_too_many_bytes(len(data), limits))
     return data
+
+
+def _drain(stream: Any, limits: Limits) -> bytes:
+    """Read to the end or to the limit, in blocks: asking for the limit at once would allocate it."""
+    blocks, size = [], 0
+    while block := stream.read(1 << 20):
+        blocks.append(block)
+        size += len(block)
+        if size > limits.max_bytes:
+            raise TooLargeError(_too_many_bytes(size, limits))
+    return b"".join(blocks)
 
 
 def load(source: PictureSource, *, limits: Limits | None = None) -> Picture:
@@ -170,8 +197,9 @@ def load(source: PictureSource, *, limits: Limits | None = None) -> Picture:
     from PIL import Image
 
     if isinstance(source, Image.Image):
-        _check_size(source.size, limits)
-        pixels, notes = _to_rgb(source)
+        with _foreign_errors(b""):
+            _check_size(source.size, limits)
+            pixels, notes = _to_rgb(source)
         return Picture(pixels, "<picture>", None, source.format or "", notes)
     raise UsageError(
         f"cannot read a picture from {type(source).__name__}; "
@@ -180,37 +208,67 @@ def load(source: PictureSource, *, limits: Limits | None = None) -> Picture:
 
 
 def _decode(data: bytes, name: str, limits: Limits) -> Picture:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     digest = hashlib.sha256(data).hexdigest()
     if not data:
-        raise NotAPictureError("the file is empty (0 bytes)")
-    try:
-        with _quiet_pillow(), Image.open(io.BytesIO(data), formats=_formats()) as image:
-            _check_size(image.size, limits)
-            kind = image.format or ""
-            pixels, notes = _to_rgb(image)
-    except PictureError:
-        raise
-    except UnidentifiedImageError:
-        raise NotAPictureError(_not_a_picture(data)) from None
-    except Image.DecompressionBombError as err:
-        raise TooLargeError(f"{err} To read it all the same, raise max_pixels and PIL.Image.MAX_IMAGE_PIXELS.") from err
-    except MemoryError as err:
-        raise TooLargeError("not enough memory to decode this picture; lower max_pixels") from err
-    # Pillow's parsers raise all of these on broken files (seen while fuzzing), none of them is ours.
-    except (
-        OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
-        AttributeError, NotImplementedError, RuntimeError, ZeroDivisionError, struct.error,
-    ) as err:  # fmt: skip
-        detail = " ".join(str(err).split())[:160]
-        raise DamagedError(
-            f"the picture's data are damaged or truncated ({detail}); get the original file again"
-        ) from err
+        raise NotAPictureError("the file is empty (0 bytes); get the original file again")
+    with _foreign_errors(data), _quiet_pillow(), Image.open(io.BytesIO(data), formats=_formats()) as image:
+        _check_size(image.size, limits)
+        kind = image.format or ""
+        pixels, notes = _to_rgb(image)
     expected = _EXTENSION_FORMATS.get(Path(name).suffix.lower())
     if expected and kind != expected and not (kind == "MPO" and expected == "JPEG"):
         notes = (*notes, f"the file is named like {expected} but holds {kind}")
     return Picture(pixels, name, digest, kind, notes)
+
+
+@contextlib.contextmanager
+def _foreign_errors(data: bytes) -> Iterator[None]:
+    """Turn what Pillow raises about a file of these bytes into our own errors."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        yield
+    except PictureError:
+        raise
+    except UnidentifiedImageError as err:
+        kind = _signature(data)
+        if kind:
+            raise DamagedError(
+                f"the file begins like {kind}, but its header is damaged or truncated; get the original file again"
+            ) from err
+        raise NotAPictureError(_not_a_picture(data)) from None
+    except Image.DecompressionBombError as err:
+        raise TooLargeError(
+            f"more pixels than any limit allows ({_one_line(err)}); if you trust the file, raise --max-pixels "
+            "(Limits.max_pixels, and PIL.Image.MAX_IMAGE_PIXELS)"
+        ) from err
+    except MemoryError as err:
+        raise TooLargeError("not enough memory to decode this picture; lower --max-pixels") from err
+    # Pillow's parsers raise all of these on broken files (seen while fuzzing), none of them is ours.
+    except (
+        OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, OverflowError,
+        AttributeError, NotImplementedError, RuntimeError, ZeroDivisionError, struct.error,
+    ) as err:  # fmt: skip
+        raise DamagedError(
+            f"the picture's data are damaged or truncated ({_one_line(err)}); get the original file again"
+        ) from err
+
+
+def _signature(data: bytes) -> str | None:
+    """Name the format whose first bytes these are, if it is one we read."""
+    if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis"):
+        return "AVIF"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    return next((kind for start, kind in _STARTS.items() if data.startswith(start)), None)
+
+
+_STARTS = {
+    b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n": "PNG", b"GIF8": "GIF",
+    b"II*\0": "TIFF", b"MM\0*": "TIFF", b"BM": "BMP",
+}  # fmt: skip
 
 
 def _formats() -> list[str]:
@@ -236,6 +294,8 @@ def _to_rgb(image: Image.Image) -> tuple[RGB, tuple[str, ...]]:
     image.load()
     turned = ImageOps.exif_transpose(image)
     image = turned if turned is not None else image
+    if image.mode == "La":  # Pillow converts this one to LA and to nothing else
+        image = image.convert("LA")
     if image.mode.startswith("I;16"):
         wide = np.asarray(image, dtype=np.uint32)
         return _grey_to_rgb(((wide * 255 + 32767) // 65535).astype(np.uint8)), ("16-bit samples scaled to 8", *notes)
@@ -285,7 +345,7 @@ def _grey_to_rgb(grey: npt.NDArray[np.uint8]) -> RGB:
 def _check_size(size: tuple[int, int], limits: Limits) -> None:
     width, height = size
     if width < 1 or height < 1:
-        raise DamagedError(f"the picture has no pixels ({width} x {height})")
+        raise DamagedError(f"the picture has no pixels ({width} x {height}); give one that has")
     if width * height > limits.max_pixels:
         raise TooLargeError(
             f"{width} x {height} = {width * height / 1e6:.0f} megapixels, over the limit of "
@@ -325,7 +385,8 @@ def _too_many_bytes(size: int, limits: Limits) -> str:
 def _why(path: str | os.PathLike[str], err: OSError) -> str:
     if err.errno == errno.ENOENT:
         if os.path.islink(path):
-            return f"a broken link: it points to {printable(os.readlink(path))}, which does not exist"
+            target = printable(os.readlink(path))
+            return f"a broken link: it points to {target}, which does not exist; mend or remove the link"
         return "no such file; check the path"
     if err.errno == errno.ELOOP:
         return "a loop of links: it leads back to itself; remove the link"
@@ -335,7 +396,7 @@ def _why(path: str | os.PathLike[str], err: OSError) -> str:
         return "a pipe, socket or device, not a file with a picture; give the file itself"
     if err.errno == errno.ENAMETOOLONG:
         return "the name is too long for this file system; check the path"
-    return f"cannot be read ({err.strerror or err})"
+    return f"cannot be read ({err.strerror or err}); check the path"
 
 
 def _download(url: str, limits: Limits) -> bytes:
@@ -357,12 +418,14 @@ def _download(url: str, limits: Limits) -> bytes:
     try:
         request = urllib.request.Request(url, headers={"User-Agent": "faceproof", "Accept": "image/*"})  # noqa: S310  (http and https only, see above)
         with opener.open(request, timeout=limits.url_timeout) as answer:  # the opener knows http(s) only
-            data: bytes = answer.read(limits.max_bytes + 1)
+            return _drain(answer, limits)
     except urllib.error.HTTPError as err:
-        raise UnreadableError(f"the server answered {err.code} {err.reason}; check the URL") from err
+        raise UnreadableError(f"the server answered {err.code} ({_one_line(err.reason)}); check the URL") from err
     except (OSError, ValueError, http.client.HTTPException) as err:
-        reason = getattr(err, "reason", err)
+        reason = _one_line(getattr(err, "reason", err))
         raise UnreadableError(f"cannot be fetched ({reason}); check the URL and the network") from err
-    if len(data) > limits.max_bytes:
-        raise TooLargeError(_too_many_bytes(len(data), limits))
-    return data
+
+
+def _one_line(text: object) -> str:
+    """Foreign messages hold line ends, and pieces of the hostile file: one printable line of them."""
+    return "".join(c if c.isprintable() else " " for c in " ".join(str(text).split()))[:160]

@@ -9,10 +9,10 @@ from __future__ import annotations
 import csv
 import glob
 import hashlib
-import io
 import json
 import os
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,26 +153,42 @@ class Inputs:
         matches = sorted(glob.iglob(pattern, recursive=True))
         if not matches:
             raise UsageError(f"nothing matches {pattern!r}; check the pattern")
+        taken = False
         for match in matches:
             if os.path.isdir(match):
                 continue  # `**` lists folders too; what they hold matches by itself
             if not self.all_files and os.path.splitext(match)[1].lower() not in SUFFIXES:
                 self.ignored += 1
                 continue
+            taken = True
             yield Item(match)
+        if not taken:
+            raise UsageError(
+                f"{pattern!r} matches no pictures, only folders or files of other endings; "
+                "check the pattern, give the folder itself, or take every file with --all-files"
+            )
 
 
 def _walk(top: str) -> Iterator[Item]:
-    """Files below `top`, sorted by name, folders after files; links are followed, loops are not."""
+    """Files below `top`, sorted by name, files before folders, folders reached by links last.
+
+    Links are followed, but each folder is walked once, under its own name where it has one below `top`:
+    links to links would multiply without end. A link back to a folder above it is named as a loop.
+    """
+    walked: set[tuple[int, int]] = set()
     stack: list[tuple[str, frozenset[tuple[int, int]]]] = [(top, frozenset())]
-    while stack:
-        folder, above = stack.pop()
+    links: deque[tuple[str, frozenset[tuple[int, int]]]] = deque()
+    while stack or links:
+        folder, above = stack.pop() if stack else links.popleft()
         try:
             state = os.stat(folder)
             here = (state.st_dev, state.st_ino)
             if here in above:
                 yield Item(folder, "a loop of folder links: it leads back to a folder above; remove the link")
                 continue
+            if here in walked:
+                continue
+            walked.add(here)
             with os.scandir(folder) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
         except OSError as err:
@@ -184,11 +200,13 @@ def _walk(top: str) -> Iterator[Item]:
                 inside = entry.is_dir()
             except OSError:  # a link loop; reading it will say so
                 inside = False
-            if inside:
-                folders.append(entry.path)
-            else:
+            if not inside:
                 yield Item(entry.path)
-        stack.extend((path, above | {here}) for path in reversed(folders))
+            elif entry.is_symlink():
+                links.append((entry.path, above | {here}))
+            else:
+                folders.append((entry.path, above | {here}))
+        stack.extend(reversed(folders))
 
 
 def _manifest(path: Path) -> Iterator[Item]:
@@ -200,7 +218,7 @@ def _manifest(path: Path) -> Iterator[Item]:
             rows: Iterable[dict[str, Any]] = _parquet_rows(path)
         elif suffix in (".txt", ".lst"):
             with path.open("rb") as stream:
-                yield from _read_list(stream, base)
+                yield from _read_list(stream, base, mark=True)
             return
         else:
             rows = _text_rows(path, suffix)
@@ -241,19 +259,26 @@ def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
         raise UsageError(f"the manifest {printable(path)} cannot be read ({err})") from err
 
 
-def _read_list(stream: IO[bytes], base: Path) -> Iterator[Item]:
-    """Paths one a line, or separated by NUL bytes when the first block holds one (find -print0)."""
-    buffered = io.BufferedReader(stream) if isinstance(stream, io.RawIOBase) else stream
-    peek = getattr(buffered, "peek", None)
-    head = peek(1 << 16) if peek else b""
+def _read_list(stream: IO[bytes], base: Path, *, mark: bool = False) -> Iterator[Item]:
+    """Paths one a line, or separated by NUL bytes (find -print0): which, the first block with either tells."""
+    read = getattr(stream, "read1", stream.read)
+    head = b""
+    while b"\0" not in head and b"\n" not in head and (block := read(1 << 16)):
+        head += block
     separator = b"\0" if b"\0" in head else b"\n"
-    rest = b""
-    while block := buffered.read1(1 << 16) if hasattr(buffered, "read1") else buffered.read(1 << 16):
-        *whole, rest = (rest + block).split(separator)
+    rest = head.removeprefix(b"\xef\xbb\xbf") if mark else head  # Windows editors' byte order mark
+    while True:
+        *whole, rest = rest.split(separator)
         for raw in whole:
-            if path := raw.rstrip(b"\r") if separator == b"\n" else raw:
-                yield Item(_joined(base, os.fsdecode(path)))
-    if path := rest.rstrip(b"\r\n"):
+            yield from _listed(raw, separator, base)
+        if not (block := read(1 << 16)):
+            break
+        rest += block
+    yield from _listed(rest, separator, base)
+
+
+def _listed(raw: bytes, separator: bytes, base: Path) -> Iterator[Item]:
+    if path := raw.rstrip(b"\r") if separator == b"\n" else raw:
         yield Item(_joined(base, os.fsdecode(path)))
 
 

@@ -31,15 +31,15 @@ __all__ = ["FORMATS", "ResultFile", "check_to_page", "open_results", "scan_to_fi
 
 FORMATS = (".jsonl", ".ndjson", ".csv", ".parquet")
 CSV_COLUMNS = (
-    "path", "status", "verdict", "probability", "score", "threshold", "threshold_fpr", "faces",
+    "path", "status", "verdict", "probability", "score", "threshold", "threshold_fpr", "band", "faces",
     "x0", "y0", "x1", "y1", "quality", "error", "width", "height", "notes", "sha256", "model",
     "face_detector", "version", "schema", "faces_json",
 )  # fmt: skip
 Record = Mapping[str, Any]
 
 
-def to_json(record: Record) -> str:
-    """Return a record as one line of JSON."""
+def to_json(record: Any) -> str:
+    """Return a record (or a part of one) as one line of JSON."""
     return json.dumps(record, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
@@ -52,15 +52,20 @@ class ResultFile:
         counts: statuses and verdicts of all records, earlier runs included.
     """
 
-    def __init__(self, path: Path | None, journal: Path | None, stream: IO[bytes]) -> None:
+    def __init__(self, path: Path | None, journal: Path | None, stream: IO[bytes], *, made: bool = False) -> None:
         self.path, self.done, self.counts = path, IdSet(), Counter[str]()
-        self._journal, self._stream, self._good = journal, stream, 0
+        self._journal, self._stream, self._good, self._made = journal, stream, 0, made
 
     def __enter__(self) -> ResultFile:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self.path is None:
+            return  # standard output is not ours to close
+        live = self._journal or self.path
         with contextlib.suppress(OSError):  # an error while writing was raised by write()
+            if self._made and live.is_file() and not live.stat().st_size:
+                live.unlink()  # made by us and never written to: nothing is left behind
             self._stream.close()
 
     @property
@@ -97,6 +102,7 @@ class ResultFile:
         """
         if self.path is None:
             return
+        self._made = False  # a finished run without a single record is a result too
         try:
             os.fsync(self._stream.fileno())
             if self._journal is not None:
@@ -112,6 +118,8 @@ class ResultFile:
         write = _write_parquet if self.path.suffix.lower() == ".parquet" else _write_csv
         try:
             write(temporary, self._all_records(journal))
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
             os.replace(temporary, self.path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -121,7 +129,7 @@ class ResultFile:
         """Records of the finished file, then those of the journal it does not hold yet."""
         assert self.path is not None
         seen = IdSet()
-        if self.path.exists():
+        if self.path.is_file():
             for record in _read(self.path):
                 seen.add(record["path"])
                 yield record
@@ -171,10 +179,13 @@ def open_results(out: str, *, overwrite: bool = False) -> ResultFile:
         )
     if path.is_dir():
         raise UsageError(f"{out} is a folder; give a file")
+    if path.exists() and not path.is_file() and ending not in (".jsonl", ".ndjson"):
+        raise OutputError(f"{out} is a device or pipe; {ending} needs a file, JSON lines do not")
     if ending == ".parquet":
         require("parquet", "pyarrow.parquet")
     journal = None if ending in (".jsonl", ".ndjson") else path.with_name(path.name + ".partial.jsonl")
     live = journal or path
+    made = not live.exists()
     try:
         # a: appends never overwrite what another process wrote; b, unbuffered: a record is out when written.
         stream = open(live, "ab+", buffering=0)  # noqa: SIM115
@@ -182,21 +193,22 @@ def open_results(out: str, *, overwrite: bool = False) -> ResultFile:
         raise OutputError(f"cannot write {live} ({err.strerror or err}); check the folder and its permissions") from err
     try:
         _lock(stream, live)
-        results = ResultFile(path, journal, stream)
+        results = ResultFile(path, journal, stream, made=made)
         if overwrite:
             os.ftruncate(stream.fileno(), 0) if live.is_file() else None
             if journal is not None:
                 path.unlink(missing_ok=True)
         elif live.is_file():
-            results._good = _cut_torn_line(stream)
             if journal is not None and path.exists():
                 results._take(_read(path))
             results._take(_read_lines(live))
-    except OSError as err:
+            results._good = _cut_torn_line(stream)
+    except BaseException as err:
         stream.close()
-        raise OutputError(f"cannot use {live} ({err.strerror or err})") from err
-    except BaseException:
-        stream.close()
+        if made:
+            live.unlink(missing_ok=True)
+        if isinstance(err, OSError):
+            raise OutputError(f"cannot use {live} ({err.strerror or err}); check the file, or choose another") from err
         raise
     return results
 
@@ -328,15 +340,35 @@ def _not_ours(path: Path, why: str) -> OutputError:
 
 
 def _read_lines(path: Path) -> Iterator[Record]:
+    """Records of a file of JSON lines; a torn last line is passed over if it begins like one of ours."""
     with path.open("rb") as stream:
         for number, line in enumerate(stream, 1):
+            if not line.endswith(b"\n"):
+                if not (line.startswith(_BEGINNING) or _BEGINNING.startswith(line)):
+                    raise _not_ours(path, f"line {number} has no end and does not begin like a record")
+                return
             try:
                 record = json.loads(line)
             except (ValueError, RecursionError):
                 raise _not_ours(path, f"line {number} is not JSON") from None
-            if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-                raise _not_ours(path, f"line {number} is not of schema {SCHEMA}")
-            yield record
+            yield _ours(record, path, f"line {number}")
+
+
+_BEGINNING = b'{"path":"'
+
+
+def _ours(record: Any, path: Path, where: str) -> Record:
+    """Return a record that is one of ours as far as going on needs it; raise otherwise."""
+    if (
+        not isinstance(record, dict)
+        or record.get("schema") != SCHEMA
+        or not isinstance(record.get("path"), str)
+        or record.get("status") not in STATUSES
+        or not isinstance(record.get("verdict"), (str, type(None)))
+        or not isinstance(record.get("faces"), list)
+    ):
+        raise _not_ours(path, f"{where} is not a record of schema {SCHEMA}")
+    return record
 
 
 def _write_csv(path: Path, records: Iterable[Record]) -> None:
@@ -345,8 +377,6 @@ def _write_csv(path: Path, records: Iterable[Record]) -> None:
         writer.writeheader()
         for record in records:
             writer.writerow({key: _escape(value) for key, value in _flat(record).items()})
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def _flat(record: Record) -> dict[str, Any]:
@@ -356,6 +386,7 @@ def _flat(record: Record) -> dict[str, Any]:
     shown = max(fit, key=lambda face: face["score"], default=faces[0] if faces else None)
     row = {key: record[key] for key in CSV_COLUMNS if key in record}
     row |= {"faces": len(faces), "faces_json": to_json(faces), "notes": "; ".join(record["notes"])}
+    row["band"] = to_json(record["band"])
     row["quality"] = ";".join(reason["code"] for reason in shown["quality"]) if shown else ""
     row |= dict(zip(("x0", "y0", "x1", "y1"), shown["box"] if shown else ("",) * 4, strict=True))
     return row
@@ -376,9 +407,9 @@ def _read_csv(path: Path) -> Iterator[Record]:
             reader = csv.DictReader(stream)
             if tuple(reader.fieldnames or ()) != CSV_COLUMNS:
                 raise _not_ours(path, "its columns differ")
-            for row in reader:
-                yield _unflat(row)
-    except (csv.Error, UnicodeDecodeError, ValueError, TypeError) as err:
+            for number, row in enumerate(reader, 2):
+                yield _ours(_unflat(row), path, f"row {number}")
+    except (csv.Error, ValueError, TypeError, AttributeError, KeyError) as err:  # too short, too long, no numbers
         raise _not_ours(path, str(err)) from err
 
 
@@ -394,6 +425,7 @@ def _unflat(row: Mapping[str, str]) -> Record:
     record: dict[str, Any] = {key: text(key) for key in CSV_COLUMNS}
     record |= {key: number(key) for key in ("probability", "score", "threshold", "threshold_fpr")}
     record |= {"width": int(row["width"]), "height": int(row["height"]), "faces": json.loads(row["faces_json"])}
+    record["band"] = json.loads(row["band"])
     record["notes"] = row["notes"].split("; ") if row["notes"] else []
     return record
 
@@ -441,6 +473,7 @@ def _read_parquet(path: Path) -> Iterator[Record]:
         if file.schema_arrow.names != _parquet_schema().names:
             raise _not_ours(path, "its columns differ")
         for batch in file.iter_batches(batch_size=5000):
-            yield from batch.to_pylist()
+            for record in batch.to_pylist():
+                yield _ours(record, path, "a row")
     except ValueError as err:  # pyarrow.ArrowInvalid
         raise _not_ours(path, str(err)) from err

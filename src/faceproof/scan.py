@@ -6,6 +6,7 @@ killed it: its neighbours are checked again, it becomes a record with status "er
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import multiprocessing
 import multiprocessing.connection
@@ -17,6 +18,7 @@ from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from types import FrameType
 
 from faceproof.errors import UsageError
 from faceproof.faces.quality import Gates
@@ -103,11 +105,14 @@ class _Pool:
         return ProcessPoolExecutor(self._workers, context, _begin, (self._options,))
 
     def submit(self, part: list[Item]) -> Future[list[ImageResult]]:
-        try:
-            return self._executor.submit(_work, part)
-        except BrokenProcessPool:
-            self.restart()
-            return self._executor.submit(_work, part)
+        # Workers start on the first submits and inherit the mask: Ctrl-C goes to the parent alone, at
+        # any moment, and one that comes in between is delivered afterwards.
+        with _interrupts_held():
+            try:
+                return self._executor.submit(_work, part)
+            except BrokenProcessPool:
+                self.restart()
+                return self._executor.submit(_work, part)
 
     def restart(self) -> None:
         self._executor.shutdown(wait=False, cancel_futures=True)
@@ -149,6 +154,28 @@ def _alone(item: Item, pool: _Pool, checker: FaceChecker) -> ImageResult:
             "the process that read it was killed (a crash in a decoder, or no memory left); "
             "look at the file by itself, or lower --max-pixels",
         )
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back: blocked for processes started inside, remembered for this one until the end.
+
+    Blocking alone is not enough here, as the system may hand the signal to another thread, and Python
+    would raise in the main one, in the middle of starting a worker.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    came: list[FrameType | None] = []
+    handler = signal.signal(signal.SIGINT, lambda _, frame: came.append(frame))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if came and callable(handler):
+        handler(signal.SIGINT, came[0])
 
 
 _worker_checker: FaceChecker | None = None
