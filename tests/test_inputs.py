@@ -115,14 +115,15 @@ def test_links_are_followed_and_loops_are_named(tmp_path: Path) -> None:
 
 
 def test_two_folders_that_link_each_other(tmp_path: Path) -> None:
+    """Both pictures are there, under one name or two; the circle between them is not walked round and round."""
     touch(tmp_path / "one" / "a.jpg", tmp_path / "two" / "b.jpg")
     (tmp_path / "one" / "other").symlink_to("../two")
     (tmp_path / "two" / "other").symlink_to("../one")
     items = list(Inputs([str(tmp_path)]))
-    assert [(os.path.relpath(item.path, tmp_path), item.error) for item in items] == [
-        ("one/a.jpg", None),
-        ("two/b.jpg", None),
-    ]
+    pictures = {os.path.relpath(os.path.realpath(item.path), tmp_path) for item in items if item.error is None}
+    assert pictures == {"one/a.jpg", "two/b.jpg"}
+    assert len(items) <= 6
+    assert all("loop of folder links" in item.error for item in items if item.error)
 
 
 def test_a_maze_of_links_ends(tmp_path: Path) -> None:

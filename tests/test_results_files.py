@@ -786,3 +786,17 @@ def test_a_reader_sees_whole_records_only(tmp_path: Path) -> None:
             raw = out.read_bytes()
             assert raw.endswith(b"\n")
             assert raw.count(b"\n") == number
+
+
+def test_a_refused_scan_does_not_remove_the_others_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """We looked before the other scan made the file (its absence is what we still believe): it stays."""
+    out = tmp_path / "out.jsonl"
+    with open_results(str(out)) as first:
+        for written in (False, True):
+            if written:
+                first.write(make_result("a.jpg"))
+            with monkeypatch.context() as patched:
+                patched.setattr(Path, "exists", lambda path, **_: False)
+                with pytest.raises(OutputError, match="another scan is writing"):
+                    open_results(str(out))
+            assert len(read_back(out)) == written

@@ -193,6 +193,10 @@ def open_results(out: str, *, overwrite: bool = False) -> ResultFile:
         raise OutputError(f"cannot write {live} ({err.strerror or err}); check the folder and its permissions") from err
     try:
         _lock(stream, live)
+    except OutputError:
+        stream.close()
+        raise
+    try:
         results = ResultFile(path, journal, stream, made=made)
         if overwrite:
             os.ftruncate(stream.fileno(), 0) if live.is_file() else None
@@ -204,9 +208,9 @@ def open_results(out: str, *, overwrite: bool = False) -> ResultFile:
             results._take(_read_lines(live))
             results._good = _cut_torn_line(stream)
     except BaseException as err:
-        stream.close()
-        if made:
+        if made and not os.fstat(stream.fileno()).st_size:
             live.unlink(missing_ok=True)
+        stream.close()
         if isinstance(err, OSError):
             raise OutputError(f"cannot use {live} ({err.strerror or err}); check the file, or choose another") from err
         raise
@@ -307,6 +311,9 @@ def _lock(stream: IO[bytes], path: Path) -> None:
         raise OutputError(f"another scan is writing {path}; wait for it, or choose another file") from None
     except OSError:  # devices and some network file systems cannot be locked
         return
+    if not os.fstat(stream.fileno()).st_nlink:
+        # Made, left empty and removed by another scan between our opening and locking it.
+        raise OutputError(f"another scan has just given up {path}; run the command again")
 
 
 def _cut_torn_line(stream: IO[bytes]) -> int:
