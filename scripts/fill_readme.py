@@ -37,6 +37,29 @@ def metrics(card: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def speed() -> str:
+    """Return the table of benchmarks with a goal."""
+    through = {(r["pipeline"], r["measure"]): r for r in rows("benchmarks/throughput.csv")}
+    ours, theirs = (through[name, "pictures/s, steady"]["median"] for name in ("faceproof", "resnet50"))
+    ratio = through["faceproof / resnet50", "ratio of steady medians"]["median"]
+    stages = {r["stage"].split(" (")[0]: f"{float(r['share']):.0%}" for r in rows("benchmarks/where_time_goes.csv")}
+    cold = {(r["command"], r["cache"]): r["median_s"] for r in rows("benchmarks/cold_start.csv")}
+    memory = {r["pictures"]: r["peak_pss_mib"] for r in rows("benchmarks/scan_memory.csv") if r["output"] == ".jsonl"}
+    where = ", ".join(f"{stage} {share}" for stage, share in stages.items() if stage != "all")
+    lines = [
+        "| what | measured | goal | command |",
+        "|---|---|---|---|",
+        f"| 288-400 px JPEG in, verdict out | {float(ours):.0f} pictures/s | 60 | `python benchmarks/throughput.py` |",
+        f"| against a ResNet-50 pipeline in torch, same run ({float(theirs):.0f} pictures/s) | {float(ratio):.1f} x | 6 x | same |",
+        f"| where the time goes | {where} | | same |",
+        f"| `faceproof --help` | {float(cold['faceproof --help', 'warm']):.2f} s | 0.3 s | `python benchmarks/cold_start.py` |",
+        f"| first verdict, fresh process | {float(cold['faceproof check PICTURE --json', 'warm']):.2f} s | 1.5 s | same |",
+        f"| peak memory of a scan, 1,000 / 20,000 pictures | {float(memory['1000']):.0f} / {float(memory['20000']):.0f} MiB "
+        "| flat | `python benchmarks/scan_memory.py` |",
+    ]
+    return "\n".join(lines)
+
+
 def sections() -> dict[str, str]:
     """Return every generated piece of the README by its name."""
     card = json.loads((ROOT / "src/faceproof/weights/lite0-224/card.json").read_text(encoding="utf-8"))
@@ -56,6 +79,7 @@ def sections() -> dict[str, str]:
         "sources": sources,
         "level": f"{float(level['val']):.3f} on val and {float(level['unseen']):.3f} on unseen",
         "ece": f"{unseen['ece']:.2f}",
+        "speed": speed(),
     }
 
 
