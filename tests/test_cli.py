@@ -52,7 +52,7 @@ def test_check_shows_a_card(astronaut: RGB, checker: FaceChecker) -> None:
         "PHOTOGRAPH",
         f"{face.verdict.probability:.3f}",
         f"{face.verdict.threshold:.3f}",
-        "1.00%",
+        "reached by 1 % of photographs",
         "good enough",
     ):
         assert text in done.stdout

@@ -119,7 +119,7 @@ def _face(number: int, face: Face, result: ImageResult) -> str:
     return f"""<section class="face" data-face="{number}"><h3>Face {number}{note}: <span class="{verdict.label}">{verdict.label}</span></h3>
 {_scale(face)}
 <table><tr><th scope="row">probability of generated</th><td>{verdict.probability:.3f}</td></tr>
-<tr><th scope="row">threshold</th><td>{verdict.threshold:.3f}, which {verdict.threshold_fpr:.2%} of known photographs reach</td></tr>
+<tr><th scope="row">threshold</th><td>{verdict.threshold:.3f}, which {100 * verdict.threshold_fpr:g} % of known photographs reach</td></tr>
 <tr><th scope="row">band without a claim</th><td>{verdict.band[0]:.3f} to {verdict.band[1]:.3f}</td></tr>
 <tr><th scope="row">score</th><td>{verdict.score:+.3f}</td></tr>{evidence}
 <tr><th scope="row">box</th><td>{box}</td></tr></table><ul>{reasons}</ul></section>"""

@@ -77,7 +77,7 @@ def _face(face: Face, number: int, decisive: bool) -> Table:
     rows.add_row("probability", Text.assemble((f"{verdict.probability:.3f}", "bold"), " of generated  ", _bar(face)))
     rows.add_row(
         "threshold",
-        f"{verdict.threshold:.3f}, reached by {verdict.threshold_fpr:.2%} of photographs; "
+        f"{verdict.threshold:.3f}, reached by {100 * verdict.threshold_fpr:g} % of photographs; "
         f"no claim from {verdict.band[0]:.3f} to {verdict.band[1]:.3f}",
     )
     rows.add_row("reasons", Text("\n".join(verdict.reasons)))

@@ -31,7 +31,7 @@ def decide(score: float, quality: tuple[QualityReason, ...], card: Card, point: 
         odds,
         f"the detector speaks for {leaning} with odds of {_odds(odds)} to 1 (score {score:+.2f})",
     )
-    rate = f"{point.fpr:.2%}".rstrip("0").rstrip(".%") + "%"
+    rate = f"{100 * point.fpr:g} %"
     if quality:
         label = "inconclusive"
         reasons = [f"not judged: {reason.sentence}" for reason in quality]
