@@ -170,6 +170,7 @@ def train(
         waited += time.monotonic() - mark
         for group in optimiser.param_groups:
             group["lr"] = _rate(recipe, step, steps)
+        torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout too is a function of the position
         images = (batch.permute(0, 3, 1, 2).float() / 255 - recipe.mean) / recipe.std
         logits = network(images.contiguous(memory_format=torch.channels_last)).squeeze(1)
         targets = labels.float() * (1 - recipe.smoothing) + recipe.smoothing / 2
