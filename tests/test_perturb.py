@@ -16,7 +16,8 @@ from faceproof.perturb import CHAINS, View, apply_chain, blur, crop, jpeg, noise
 
 
 def _psnr(a: RGB, b: RGB) -> float:
-    return float(10 * np.log10(255**2 / np.mean((a.astype(float) - b.astype(float)) ** 2)))
+    error = np.mean((a.astype(float) - b.astype(float)) ** 2)
+    return float(10 * np.log10(255**2 / max(error, 1e-6)))
 
 
 @pytest.mark.parametrize("quality", [30, 75, 95])
@@ -38,7 +39,7 @@ def test_worse_quality_is_worse(astronaut: RGB) -> None:
 def test_chroma_subsampling_costs_colour(astronaut: RGB) -> None:
     full, half = (jpeg(View(astronaut), 90, chroma=c).pixels for c in ("444", "420"))
     assert _psnr(full, astronaut) > _psnr(half, astronaut)
-    with pytest.raises(UsageError, match="did you mean '420'"):
+    with pytest.raises(UsageError, match="did you mean '42[02]'"):
         jpeg(View(astronaut), 90, chroma="42")
 
 
