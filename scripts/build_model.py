@@ -111,11 +111,8 @@ def main() -> None:
         for p in points
     ]  # fmt: skip
     threshold = next(p.threshold for p in points if p.fpr == 0.01)
-    crops = [
-        align(load(s.path).pixels, faces.detect(load(s.path).pixels)[0].landmarks, recipe.size)
-        for s in val.samples[:128]
-    ]
-    stack = np.stack(crops)
+    pictures = [load(s.path).pixels for s in val.samples[:128]]
+    stack = np.stack([align(p, faces.detect(p)[0].landmarks, recipe.size) for p in pictures])
     card["parity_with_torch"] = parity(network, detector.score(stack), stack, recipe.mean, recipe.std)
 
     say("measuring, everything frozen")

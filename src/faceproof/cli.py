@@ -68,9 +68,10 @@ def main() -> None:
 
 def _fail(message: object, code: int) -> NoReturn:
     """Say one line: names in messages may hold line ends and terminal codes."""
-    text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(message))
+    from faceproof.errors import plain
+
     with contextlib.suppress(OSError, ValueError):
-        print(f"faceproof: {text}", file=sys.stderr)
+        print(f"faceproof: {plain(message)}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "TooLargeError",
     "UnreadableError",
     "UsageError",
+    "plain",
     "unknown_name",
 ]
 
@@ -69,6 +70,11 @@ class OutputError(FaceproofError):
 
 class MissingExtraError(FaceproofError):
     """An optional dependency is not installed. The message names the install line."""
+
+
+def plain(text: object) -> str:
+    """Return text on one line without control characters: a file's name must not drive a terminal."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(text))
 
 
 def unknown_name(kind: str, given: str, known: list[str]) -> UsageError:

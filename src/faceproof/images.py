@@ -304,7 +304,7 @@ def _to_rgb(image: Image.Image) -> tuple[RGB, tuple[str, ...]]:
             "32-bit samples scaled to 8",
             *notes,
         )
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+    if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         if np.asarray(rgba.getchannel("A")).min() < 255:
             notes.append("transparent parts laid over white")

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from faceproof.detectors.card import Card
 from faceproof.doctor import Finding
-from faceproof.errors import FaceproofError
+from faceproof.errors import FaceproofError, plain
 from faceproof.inputs import Inputs
 from faceproof.records import Face, ImageResult
 from faceproof.reports import ResultFile
@@ -41,23 +41,18 @@ def _console(*, stderr: bool = False) -> Console:
     return console
 
 
-def _plain(text: str) -> str:
-    """Return text without control characters: a file's name must not drive the terminal."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
-
-
 def note(text: str) -> None:
     """Print a line in a quiet tone."""
-    _console().print(Text(_plain(text), style="bright_black"))
+    _console().print(Text(plain(text), style="bright_black"))
 
 
 def card(result: ImageResult) -> None:
     """Print what was found in one picture: a panel per face."""
     outcome = result.verdict or result.status
-    title = Text.assemble((WORDS.get(outcome, outcome.upper()), STYLES[outcome]), "  ", (_plain(result.path), "bold"))
+    title = Text.assemble((WORDS.get(outcome, outcome.upper()), STYLES[outcome]), "  ", (plain(result.path), "bold"))
     parts: list[Any] = []
     if result.status == "error":
-        parts.append(Text(_plain(result.error or "")))
+        parts.append(Text(plain(result.error or "")))
     elif result.status == "no_face":
         parts.append(Text(f"No face was found in {result.width} x {result.height} pixels, so there is no verdict."))
     for number, face in enumerate(result.faces, 1):
@@ -179,7 +174,7 @@ def summary(results: ResultFile, before: int, ignored: int) -> None:
         share = f"{number / total:.1%}" if total else ""
         table.add_row(Text(WORDS.get(outcome, outcome).lower(), style), str(number), share)
     console.print(table)
-    where = "standard output" if results.path is None else _plain(str(results.path))
+    where = "standard output" if results.path is None else plain(str(results.path))
     text = f"{total} records in {where}"
     if before:
         text += f", {before} of them from earlier runs"
