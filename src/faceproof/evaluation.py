@@ -14,7 +14,7 @@ import numpy.typing as npt
 from faceproof.calibration import Platt, sigmoid
 from faceproof.datasets import Sample
 from faceproof.detectors.base import Detector
-from faceproof.faces.alignment import align
+from faceproof.detectors.crops import cut
 from faceproof.faces.detection import FaceDetector
 from faceproof.faces.quality import Gates
 from faceproof.images import load
@@ -61,7 +61,7 @@ def score_samples(
     progress: Callable[[str], None] = lambda text: None,
 ) -> Scores:
     """Read, perturb, find, align, judge and score every sample."""
-    gates, size = gates or Gates(), detector.card.size
+    gates, spec = gates or Gates(), detector.card.crop
     kept: list[Sample] = []
     judged: list[bool] = []
     scores: list[float] = []
@@ -69,7 +69,7 @@ def score_samples(
         pixels = apply_chain(load(sample.path).pixels, chain, seed=number)
         faces = face_detector.detect(pixels)
         if faces:
-            crop = align(pixels, faces[0].landmarks, size)
+            crop = cut(spec, pixels, faces[0].landmarks)
             kept.append(sample)
             judged.append(not gates.judge(faces[0], crop, pixels.shape[1], pixels.shape[0]))
             scores.append(float(detector.score(crop[None])[0]))

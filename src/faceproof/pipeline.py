@@ -16,10 +16,11 @@ from faceproof._version import VERSION
 from faceproof.calibration import Platt
 from faceproof.detectors.base import Detector
 from faceproof.detectors.card import Card, OperatingPoint
+from faceproof.detectors.crops import cut
 from faceproof.detectors.store import load_detector
 from faceproof.errors import ModelError, PictureError, UsageError
 from faceproof.extras import opencv
-from faceproof.faces.alignment import EYE_DISTANCE, TEMPLATE, align
+from faceproof.faces.alignment import EYE_DISTANCE, TEMPLATE
 from faceproof.faces.detection import DetectedFace, FaceDetector
 from faceproof.faces.detection import face_detector as make_face_detector
 from faceproof.faces.quality import Gates
@@ -148,7 +149,7 @@ class FaceChecker:
         found = []
         for face in self.face_detector.detect(loaded.pixels):
             try:
-                found.append((face, align(loaded.pixels, face.landmarks, self.card.size)))
+                found.append((face, cut(self.card.crop, loaded.pixels, face.landmarks)))
             except ValueError:  # coinciding landmarks: a false find, not a face
                 continue
         quality = tuple(self.gates.judge(face, crop, loaded.width, loaded.height) for face, crop in found)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from faceproof.detectors.crops import CropSpec
 from faceproof.errors import ModelError, UsageError
 
 __all__ = ["CARD_SCHEMA", "Card", "OperatingPoint", "read_card"]
@@ -57,7 +58,7 @@ class Card:
         name, version: of the model.
         file: name of the weights in the same folder.
         sha256: of that file, hex.
-        size: side of the crop in pixels.
+        crop: what the model takes; cards before version 0.2 mean the aligned face in colours.
         mean, std: per channel, of RGB in 0-1: input = (rgb / 255 - mean) / std.
         eye_distance, eye_height: of the crop template, shares of the crop's side.
         slope, intercept: log-odds = slope * score + intercept (Platt).
@@ -71,7 +72,7 @@ class Card:
     version: str
     file: str
     sha256: str
-    size: int
+    crop: CropSpec
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     eye_distance: float
@@ -82,6 +83,11 @@ class Card:
     points: tuple[OperatingPoint, ...]
     default_fpr: float
     raw: Mapping[str, Any]
+
+    @property
+    def size(self) -> int:
+        """Side of the crop in pixels."""
+        return self.crop.size
 
     @property
     def identity(self) -> str:
@@ -117,7 +123,7 @@ def read_card(folder: str | Path) -> Card:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         card = _parse(raw)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
+    except (UsageError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
         what = f"field {err} is missing" if isinstance(err, KeyError) else str(err)
         raise ModelError(f"{path} is not a usable card: {what}; get the model again") from err
     weights = folder / card.file
@@ -151,7 +157,7 @@ def _parse(raw: dict[str, Any]) -> Card:
         version=str(raw["version"]),
         file=str(raw["file"]),
         sha256=str(raw["sha256"]),
-        size=int(crop["size"]),
+        crop=CropSpec(int(crop["size"]), str(crop.get("frame", "aligned")), str(crop.get("features", "rgb"))),
         mean=(mean[0], mean[1], mean[2]),
         std=(std[0], std[1], std[2]),
         eye_distance=float(crop["eye_distance"]),
@@ -163,8 +169,6 @@ def _parse(raw: dict[str, Any]) -> Card:
         default_fpr=float(raw["default_fpr"]),
         raw=raw,
     )
-    if not 32 <= card.size <= 1024:
-        raise ValueError(f"crop size {card.size} is not within 32..1024")
     if not (card.slope > 0 and math.isfinite(card.slope) and math.isfinite(card.intercept)):
         raise ValueError("the calibration's slope must be positive and both numbers finite")
     for key in ("training", "metrics", "limits", "licence"):

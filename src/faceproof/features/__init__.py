@@ -1,0 +1,1 @@
+"""What is computed from pixels before a network sees them, and the networks themselves."""
