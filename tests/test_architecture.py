@@ -46,6 +46,7 @@ RANKS = {
     "faceproof.doctor": 7,
     "faceproof.evaluation": 7,
     "faceproof.export": 7,
+    "faceproof.splits": 7,
     "faceproof.training": 7,
     "faceproof.report_html": 8,
     "faceproof.reports": 8,

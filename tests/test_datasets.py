@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from faceproof import RetinaFace, UsageError
-from faceproof.datasets import Sample, Sampler, read_manifest, training_crop
+from faceproof.datasets import Sample, Sampler, read_data, read_folders, read_manifest, training_crop
 from faceproof.images import RGB
+from faceproof.splits import check_split, leave_out, left_out_folds
 
 ROWS = [
     ("a.jpg", "photograph", "", "s1", "train", "g1"),
@@ -32,7 +34,7 @@ def _write(path: Path, rows: list[tuple[str, ...]]) -> Path:
 
 def test_straddling_groups_are_an_error_or_leave_training(tmp_path: Path) -> None:
     manifest = _write(tmp_path / "m.csv", ROWS)
-    with pytest.raises(UsageError, match=r"2 group\(s\) lie in several splits, e\.g\. g1 in train and unseen"):
+    with pytest.raises(UsageError, match=r"2 group\(s\) lie in several splits, e\.g\. g1 \(.*a\.jpg\) in train and unseen"):
         read_manifest(manifest)
     kept = read_manifest(manifest, drop_straddling=True)
     assert [(s.path.name, s.split) for s in kept] == [("b.jpg", "unseen"), ("d.jpg", "val"), ("e.jpg", "train")]
@@ -100,3 +102,97 @@ def test_the_real_manifest_has_no_leak_left(faces_data: Path) -> None:
         splits.setdefault(sample.group, set()).add(sample.split)
     assert all(len(where) == 1 for where in splits.values())
     assert len(samples) > 6900
+
+
+def _picture(path: Path, shade: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((8, 8, 3), shade, np.uint8)).save(path)
+
+
+def test_folders_of_one_class_each(tmp_path: Path) -> None:
+    shade = 0
+    for folder, splits in (("ffhq", ("train", "val")), ("web", ("train",)), ("sg2", ("train", "val"))):
+        for split in splits:
+            for number in range(2):
+                _picture(tmp_path / folder / split / "deep" / f"{number}.png", shade)
+                shade += 1
+    samples = read_folders([tmp_path / "ffhq", tmp_path / "web"], [tmp_path / "sg2"])
+    counted = Counter((s.label, s.source, s.generator, s.split) for s in samples)
+    assert counted == {
+        (0, "ffhq", "", "train"): 2, (0, "ffhq", "", "val"): 2, (0, "web", "", "train"): 2,
+        (1, "sg2", "sg2", "train"): 2, (1, "sg2", "sg2", "val"): 2,
+    }  # fmt: skip
+    assert len({s.group for s in samples}) == 10
+    with pytest.raises(UsageError, match="at least one folder of photographs"):
+        read_folders([], [tmp_path / "sg2"])
+    (tmp_path / "none" / "train").mkdir(parents=True)
+    with pytest.raises(UsageError, match="none holds no pictures"):
+        read_folders([tmp_path / "none"], [tmp_path / "sg2"])
+    _picture(tmp_path / "sg2" / "val" / "again.png", 6)  # the same bytes as a training picture
+    with pytest.raises(UsageError, match=r"1 group\(s\) lie in several splits.*--drop-straddling"):
+        read_folders([tmp_path / "ffhq"], [tmp_path / "sg2"])
+    kept = read_folders([tmp_path / "ffhq"], [tmp_path / "sg2"], drop_straddling=True)
+    assert Counter(s.split for s in kept if s.label) == {"train": 1, "val": 3}
+
+
+def test_folder_of_splits_and_classes(tmp_path: Path) -> None:
+    for number, where in enumerate(("train/real", "train/fake/sdxl", "val/0_real/lfw", "val/1_fake")):
+        _picture(tmp_path / where / "x.jpg", 40 * number)
+    samples = read_data(tmp_path)
+    assert [(s.split, s.label, s.source, s.generator) for s in samples] == [
+        ("train", 1, "sdxl", "sdxl"), ("train", 0, "real", ""), ("val", 0, "lfw", ""), ("val", 1, "1_fake", "1_fake"),
+    ]  # fmt: skip
+    (tmp_path / "val" / "maybe").mkdir()
+    with pytest.raises(UsageError, match=r"'maybe' is not a class; known names: photograph, .*real.*fake"):
+        read_data(tmp_path)
+    with pytest.raises(UsageError, match="no pictures as SPLIT/CLASS"):
+        read_data(tmp_path / "train" / "fake")
+    with pytest.raises(UsageError, match="no manifest at"):
+        read_data(tmp_path / "absent")
+
+
+def test_a_folder_with_a_manifest_is_its_manifest(tmp_path: Path) -> None:
+    _write(tmp_path / "manifest.csv", ROWS)
+    assert read_data(tmp_path, drop_straddling=True) == read_manifest(tmp_path / "manifest.csv", drop_straddling=True)
+
+
+def test_a_split_has_both_classes() -> None:
+    samples = _samples()
+    assert check_split(samples, "train") == samples
+    with pytest.raises(UsageError, match="split 'val' is empty; the data has: train"):
+        check_split(samples, "val")
+    with pytest.raises(UsageError, match="holds generated pictures only"):
+        check_split([s for s in samples if s.label], "train")
+
+
+def test_leaving_out_takes_whole_groups_and_everything_named() -> None:
+    samples = [
+        Sample(Path(f"{i}"), i % 2, f"gen{i % 6}" if i % 2 else "", f"src{i % 8}", "train", f"g{i // 3}", "none")
+        for i in range(48)
+    ]
+    fold = leave_out(samples, ["gen1"], ["src2"])
+    assert {s.generator for s in fold.held if s.label} == {"gen1"}
+    assert {s.source for s in fold.held if not s.label} == {"src2"}
+    assert not {s.group for s in fold.fit} & {s.group for s in fold.held}
+    assert all(s.generator != "gen1" and (s.label or s.source != "src2") for s in fold.fit)
+    with pytest.raises(UsageError, match="no generator 'gen9'"):
+        leave_out(samples, ["gen9"], ["src2"])
+    with pytest.raises(UsageError, match="only one class"):
+        leave_out(samples, ["gen1"], [])
+
+
+@pytest.mark.parametrize("count", [None, 2])
+def test_folds_leave_everything_out_once(count: int | None) -> None:
+    samples = [
+        Sample(Path(f"{i}"), i % 2, f"gen{i % 6}" if i % 2 else "", f"src{i % 8}", "train", f"g{i}", "none")
+        for i in range(48)
+    ]
+    folds = list(left_out_folds(samples, count))
+    assert len(folds) == (count or 3)
+    held = [s for fold in folds for s in fold.held]
+    assert Counter(s.path for s in held) == Counter(s.path for s in samples)
+    for fold in folds:
+        assert not {s.generator for s in fold.fit if s.label} & set(fold.generators)
+        assert not {s.source for s in fold.fit if not s.label} & set(fold.sources)
+    with pytest.raises(UsageError, match="cannot be made of 3 generators"):
+        list(left_out_folds(samples, 4))

@@ -1,7 +1,8 @@
-"""Manifests of labelled faces, and the crops a detector is trained and measured on.
+"""Labelled faces, from manifests or folders, and the crops a detector is trained and measured on.
 
 A manifest is a CSV with at least `path, label, source, split, group` (and `generator` for generated
-pictures); paths are relative to it. Faces are found and aligned by the same code that checks
+pictures; `age, sex, ethnicity, licence` where known); paths are relative to it. A folder has one folder
+a split in it, with one folder a class. Faces are found and aligned by the same code that checks
 pictures, so what a detector sees in training is what it will see in use.
 """
 
@@ -19,12 +20,19 @@ import numpy.typing as npt
 from faceproof.errors import UsageError
 from faceproof.faces.alignment import align
 from faceproof.faces.detection import FaceDetector
-from faceproof.images import load
+from faceproof.images import SUFFIXES, load
 from faceproof.perturb import View, random_chain
 
-__all__ = ["Sample", "Sampler", "find_landmarks", "read_manifest", "training_crop"]
+__all__ = [
+    "Sample", "Sampler", "find_landmarks", "read_data", "read_folder", "read_folders", "read_manifest", "training_crop",
+]  # fmt: skip
 
 LABELS = {"photograph": 0, "generated": 1}
+CLASS_NAMES = {
+    0: ("photograph", "photographs", "photo", "real", "reals", "0_real", "original", "nature"),
+    1: ("generated", "fake", "fakes", "1_fake", "ai", "synthetic"),
+}
+"""Names of class folders, by label."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,9 @@ class Sample:
     split: str
     group: str
     licence: str
+    age: str = ""
+    sex: str = ""
+    ethnicity: str = ""
 
     @property
     def stratum(self) -> str:
@@ -77,16 +88,106 @@ def read_manifest(path: str | Path, *, drop_straddling: bool = False) -> list[Sa
                 row["split"],
                 row["group"],
                 row.get("licence") or "not stated",
+                *(row.get(fact) or "" for fact in ("age", "sex", "ethnicity")),
             )
         )
+    return _without_leaks(samples, str(path), drop_straddling)
+
+
+def read_folders(
+    photographs: Sequence[str | Path], generated: Sequence[str | Path], *, drop_straddling: bool = False
+) -> list[Sample]:
+    """Read folders of one class each, every one with a folder a split in it (`train`, `val`, `test`, ...).
+
+    The folder's name is the source, and for generated pictures the generator too. Files of the same
+    bytes are one group. (The layout of Ricker et al., 2024.)
+
+    Args:
+        photographs, generated: folders, at least one of each.
+        drop_straddling: as in `read_manifest`.
+
+    Raises:
+        UsageError: a folder is missing, holds no split with pictures, or the same file lies in two splits.
+    """
+    if not photographs or not generated:
+        raise UsageError("both classes are needed: at least one folder of photographs and one of generated pictures")
+    samples: list[Sample] = []
+    for label, folders in ((0, photographs), (1, generated)):
+        for folder in map(Path, folders):
+            found = [
+                _sample(path, label, folder.name, split.name) for split in _folders(folder) for path in _pictures(split)
+            ]
+            if not found:
+                raise UsageError(
+                    f"{folder} holds no pictures in folders such as train, val or test; one of each is wanted"
+                )
+            samples += found
+    return _without_leaks(samples, ", ".join(map(str, (*photographs, *generated))), drop_straddling)
+
+
+def read_folder(path: str | Path, *, drop_straddling: bool = False) -> list[Sample]:
+    """Read `path/SPLIT/CLASS/...`, the layout of most published sets; CLASS is one of `CLASS_NAMES`.
+
+    A folder inside a class folder is a source (and generator); files beside it have the class's name.
+
+    Raises:
+        UsageError: a class folder has another name, there are no pictures, or a file lies in two splits.
+    """
+    path, samples = Path(path), []
+    for split in _folders(path):
+        for folder in _folders(split):
+            label = next((label for label, names in CLASS_NAMES.items() if folder.name.lower() in names), None)
+            if label is None:
+                known = ", ".join(name for names in CLASS_NAMES.values() for name in names)
+                raise UsageError(f"{folder}: {folder.name!r} is not a class; known names: {known}")
+            for picture in _pictures(folder):
+                inner = picture.relative_to(folder).parts
+                samples.append(_sample(picture, label, inner[0] if len(inner) > 1 else folder.name, split.name))
+    if not samples:
+        raise UsageError(f"{path} holds no pictures as SPLIT/CLASS/picture (such as train/real/1.jpg)")
+    return _without_leaks(samples, str(path), drop_straddling)
+
+
+def read_data(path: str | Path, *, drop_straddling: bool = False) -> list[Sample]:
+    """Read a manifest (a file), a folder with manifest.csv in it, or a folder of folders (`read_folder`).
+
+    Raises:
+        UsageError: there is nothing at `path`, or what is there is wrong.
+    """
+    path = Path(path)
+    if path.is_dir() and (path / "manifest.csv").is_file():
+        path = path / "manifest.csv"
+    if path.is_dir():
+        return read_folder(path, drop_straddling=drop_straddling)
+    return read_manifest(path, drop_straddling=drop_straddling)
+
+
+def _folders(path: Path) -> list[Path]:
+    if not path.is_dir():
+        raise UsageError(f"no folder at {path}")
+    return sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.rglob("*") if entry.suffix.lower() in SUFFIXES and entry.is_file())
+
+
+def _sample(path: Path, label: int, name: str, split: str) -> Sample:
+    group = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    return Sample(path, label, name if label else "", name, split, group, "not stated")
+
+
+def _without_leaks(samples: list[Sample], where: str, drop_straddling: bool) -> list[Sample]:
     if drop_straddling:
         return _drop_straddling(samples)
     leaks = _straddling(samples)
     if leaks:
-        group, where = next(iter(leaks.items()))
+        group, splits = next(iter(leaks.items()))
+        example = next(str(sample.path) for sample in samples if sample.group == group)
         raise UsageError(
-            f"{path}: {len(leaks)} group(s) lie in several splits, e.g. {group} in {' and '.join(where)}; "
-            "mend the manifest, or pass drop_straddling=True to keep them only in the split furthest from fitting"
+            f"{where}: {len(leaks)} group(s) lie in several splits, e.g. {group} ({example}) in "
+            f"{' and '.join(splits)}; mend the data, or keep them only in the split furthest from fitting "
+            "(drop_straddling=True, --drop-straddling)"
         )
     return samples
 
