@@ -31,6 +31,7 @@ RANKS = {
     "faceproof.faces.detection": 2,
     "faceproof.faces.quality": 2,
     "faceproof.features": 3,
+    "faceproof.features.backbone": 3,
     "faceproof.features.ela": 3,
     "faceproof.detectors": 4,
     "faceproof.detectors.base": 4,
@@ -38,6 +39,7 @@ RANKS = {
     "faceproof.detectors.crops": 4,
     "faceproof.detectors.onnx": 4,
     "faceproof.detectors.store": 4,
+    "faceproof.training_crops": 5,
     "faceproof.calibration": 5,
     "faceproof.verdict": 5,
     "faceproof.pipeline": 6,
@@ -46,6 +48,7 @@ RANKS = {
     "faceproof.doctor": 7,
     "faceproof.evaluation": 7,
     "faceproof.export": 7,
+    "faceproof.recipes": 7,
     "faceproof.splits": 7,
     "faceproof.training": 7,
     "faceproof.report_html": 8,
@@ -53,7 +56,7 @@ RANKS = {
     "faceproof.terminal": 8,
     "faceproof.cli": 9,
 }
-TORCH_HOMES = {"faceproof.training", "faceproof.export"}
+TORCH_HOMES = {"faceproof.features.backbone", "faceproof.training", "faceproof.export"}
 HEAVY = {"torch", "timm", "cv2", "onnxruntime", "PIL", "pyarrow", "sklearn", "skimage", "scipy", "matplotlib", "pandas"}
 
 

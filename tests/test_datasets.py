@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from faceproof import RetinaFace, UsageError
-from faceproof.datasets import Sample, Sampler, read_data, read_folders, read_manifest, training_crop
+from faceproof.training_crops import training_crop
+from faceproof.datasets import Sample, Sampler, read_data, read_folders, read_manifest
+from faceproof.detectors.crops import CropSpec
 from faceproof.images import RGB
 from faceproof.splits import check_split, leave_out, left_out_folds
 
@@ -86,11 +88,11 @@ def test_one_class_is_refused() -> None:
 
 def test_training_crops_are_repeatable_and_hold_the_face(astronaut: RGB) -> None:
     landmarks = RetinaFace().detect(astronaut)[0].landmarks
-    first = training_crop(astronaut, landmarks, 96, np.random.default_rng(5))
-    np.testing.assert_array_equal(first, training_crop(astronaut, landmarks, 96, np.random.default_rng(5)))
+    first = training_crop(astronaut, landmarks, CropSpec(96), np.random.default_rng(5))
+    np.testing.assert_array_equal(first, training_crop(astronaut, landmarks, CropSpec(96), np.random.default_rng(5)))
     assert first.shape == (96, 96, 3)
     found = sum(
-        bool(RetinaFace(min_confidence=0.5).detect(training_crop(astronaut, landmarks, 160, np.random.default_rng(i))))
+        bool(RetinaFace(min_confidence=0.5).detect(training_crop(astronaut, landmarks, CropSpec(160), np.random.default_rng(i))))
         for i in range(20)
     )
     assert found >= 18
