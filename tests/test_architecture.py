@@ -25,6 +25,8 @@ RANKS = {
     "faceproof.images": 1,
     "faceproof.inputs": 1,
     "faceproof.metrics": 1,
+    "faceproof.augment": 1,
+    "faceproof.chains": 1,
     "faceproof.perturb": 1,
     "faceproof.faces": 2,
     "faceproof.faces.alignment": 2,

@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from faceproof.augment import random_chain
 from faceproof.errors import UsageError
 from faceproof.faces.alignment import align
 from faceproof.faces.detection import FaceDetector
 from faceproof.images import load
-from faceproof.perturb import View, random_chain
+from faceproof.perturb import View
 
 __all__ = ["Sample", "Sampler", "find_landmarks", "read_manifest", "training_crop"]
 
