@@ -1,32 +1,84 @@
-"""Random lives of pictures, for training. Both classes are sent through the same ones."""
+"""Random lives of pictures, for training: the steps of `chains`, drawn.
+
+Both classes are sent through the same lives, and a life hides how large the picture was and how it was
+saved last; a detector could otherwise tell the classes by these (DATA.md: size alone gives AUC 0.79).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
 
-from faceproof.perturb import KERNELS, Rng, View, blur, crop, jpeg, noise, resize, webp
+from faceproof.chains import Chain, parse_chain
+from faceproof.perturb import KERNELS, Rng, View, crop, resize
 
 __all__ = ["random_chain"]
 
 
-def random_chain(view: View, rng: Rng) -> View:
-    """Send a picture through a random life: cut, resized, up to two of blur, noise or a second resize, recompressed.
+@dataclass(frozen=True)
+class _Weighted:
+    """Chains drawn in proportion to weights."""
 
-    The final size is drawn from one distribution whatever the picture's own size, and the last codec
-    and quality too, so that neither says anything about the class (DATA.md: size alone gives AUC 0.79).
+    chains: tuple[Chain, ...]
+    ends: tuple[float, ...]
+
+    @classmethod
+    def of(cls, weights: Mapping[str, float]) -> _Weighted:
+        return cls(tuple(map(parse_chain, weights)), tuple(accumulate(weights.values())))
+
+    def draw(self, rng: Rng) -> Chain:
+        return self.chains[bisect(self.ends, rng.random() * self.ends[-1], hi=len(self.ends) - 1)]
+
+
+_CODEC = {"webp:45-95": 0.15, "jpeg:40-96:444": 0.25, "jpeg:40-96:420": 0.6}
+_ANYWHERE = {
+    "noise:1-5": 20, "jpeg:40-96:any": 20, "webp:45-95": 3, "tone:3-10": 5, "grey": 3, "blur:1.2-2.5": 3,
+}  # fmt: skip
+_EARLY = _Weighted.of({**_ANYWHERE, "blur:0.3-1.2": 20, "scale:0.5-1.2:any": 20, "screenshot:0.6-1.4": 10})
+_LATE = _Weighted.of({**_ANYWHERE, "blur:0.3-1.2": 20, "rescale:0.5-0.95:any": 20})
+_LAST = _Weighted.of(_CODEC)
+_SHIFT = parse_chain("shift:1-7")
+
+_SMALLEST, _LARGEST = 80, 256
+"""The longer side at the end, in pixels."""
+_KEPT = 0.25
+"""Share of pictures that are not resized to it, of those that lie in that range already."""
+_MOST_ENLARGED = 4.0
+"""Small cuts grow no further; a lower bound would show in the final size."""
+
+
+def random_chain(view: View, rng: Rng) -> View:
+    """Send a picture through a random life of one to five steps, for training.
+
+    A tight cut around the face (35 %); up to two of blur, noise, JPEG, WebP, resizes, a screenshot, and
+    rarely a stronger blur, tone or black and white, before or after the picture gets its final size;
+    and in the end up to two codecs, the second half of the time on a shifted grid. The cut and the shift
+    are not counted; the size is, also where it happens to be the picture's own.
+
+    The final size is drawn from one distribution whatever the picture's own, and the last codec and
+    quality too. How much detail a small picture has left cannot be hidden that way.
     """
     if view.landmarks is not None and rng.random() < 0.35:
         view = _tight(view, view.landmarks, rng)
-    if rng.random() < 0.7:
-        view = _random_size(view, rng)
+    late = 0
     for _ in range(int(rng.integers(0, 3))):
-        view = _SPICES[int(rng.integers(len(_SPICES)))](view, rng)
-    for _ in range(1 + int(rng.random() < 0.35)):
+        if rng.random() < 0.5:
+            view = _EARLY.draw(rng)(view, rng)
+        else:
+            late += 1
+    view = _final_size(view, rng)
+    for _ in range(late):
+        view = _LATE.draw(rng)(view, rng)
+    for turn in range(1 + int(rng.random() < 0.35)):
         if rng.random() < 0.9:
-            view = _random_codec(view, rng)
+            if turn and rng.random() < 0.5:
+                view = _SHIFT(view, rng)
+            view = _LAST.draw(rng)(view, rng)
     return view
 
 
@@ -40,23 +92,20 @@ def _tight(view: View, landmarks: npt.NDArray[np.float32], rng: Rng) -> View:
     return crop(view, int(x0), int(y0), int(x1), int(y1))
 
 
-def _random_size(view: View, rng: Rng) -> View:
+def _final_size(view: View, rng: Rng) -> View:
+    """Give the longer side a size drawn log-uniformly from 80 to 256 pixels.
+
+    A quarter of the pictures in that range keep their own pixels: those for which the drawn size fell into
+    the quarter of the distribution about their own. Keeping a quarter regardless of the draw would make
+    the final size say what the first was.
+    """
     longer = max(view.pixels.shape[:2])
-    target = int(np.exp(rng.uniform(np.log(80), np.log(256))))
+    spread = np.log(_LARGEST / _SMALLEST)
+    drawn = rng.random()
+    own = np.log(longer / _SMALLEST) / spread
+    start = min(max(own - _KEPT / 2, 0), 1 - _KEPT)
+    if 0 <= own <= 1 and start <= drawn < start + _KEPT:
+        return view
+    target = round(_SMALLEST * float(np.exp(drawn * spread)))
     kernel = KERNELS[1 + int(rng.integers(len(KERNELS) - 1))]
-    return resize(view, min(target, int(longer * 1.25)), kernel)
-
-
-def _random_codec(view: View, rng: Rng) -> View:
-    if rng.random() < 0.15:
-        return webp(view, int(rng.integers(45, 96)))
-    chroma = "444" if rng.random() < 0.3 else "420"
-    return jpeg(view, int(rng.integers(40, 97)), chroma=chroma)
-
-
-_SPICES: tuple[Callable[[View, Rng], View], ...] = (
-    lambda view, rng: blur(view, rng.uniform(0.3, 1.2)),
-    lambda view, rng: noise(view, rng.uniform(1.0, 5.0), rng),
-    _random_size,
-    _random_codec,
-)
+    return resize(view, min(target, max(1, round(longer * _MOST_ENLARGED))), kernel)
