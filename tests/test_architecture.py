@@ -25,6 +25,8 @@ RANKS = {
     "faceproof.images": 1,
     "faceproof.inputs": 1,
     "faceproof.metrics": 1,
+    "faceproof.augment": 1,
+    "faceproof.chains": 1,
     "faceproof.perturb": 1,
     "faceproof.faces": 2,
     "faceproof.faces.alignment": 2,
@@ -48,15 +50,23 @@ RANKS = {
     "faceproof.doctor": 7,
     "faceproof.evaluation": 7,
     "faceproof.export": 7,
+    "faceproof.checkpoints": 7,
     "faceproof.recipes": 7,
     "faceproof.splits": 7,
     "faceproof.training": 7,
+    "faceproof.training_log": 7,
     "faceproof.report_html": 8,
     "faceproof.reports": 8,
     "faceproof.terminal": 8,
     "faceproof.cli": 9,
 }
-TORCH_HOMES = {"faceproof.features.backbone", "faceproof.training", "faceproof.export"}
+TORCH_HOMES = {
+    "faceproof.features.backbone",
+    "faceproof.checkpoints",
+    "faceproof.training",
+    "faceproof.training_log",
+    "faceproof.export",
+}
 HEAVY = {"torch", "timm", "cv2", "onnxruntime", "PIL", "pyarrow", "sklearn", "skimage", "scipy", "matplotlib", "pandas"}
 
 

@@ -42,9 +42,7 @@ class Epoch:
     val_tpr: float
 
 
-def write_tensors(
-    path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
-) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write safetensors beside `path` and move them there in one step.
 
     Raises:
@@ -110,7 +108,8 @@ def restore(
     except Exception as err:
         raise ModelError(f"{path} is not a checkpoint of this version ({err}); delete it to begin anew") from err
     ours = recipe.to_dict()
-    other = [f"{key} {theirs.get(key)!r} (asked: {ours.get(key)!r})" for key in {**ours, **theirs} if theirs.get(key) != ours.get(key)]
+    differ = [key for key in {**ours, **theirs} if theirs.get(key) != ours.get(key)]
+    other = [f"{key} {theirs.get(key)!r} (asked: {ours.get(key)!r})" for key in differ]
     if other:
         raise UsageError(
             f"{path} is another recipe's: {', '.join(other)}; give that recipe to go on, another folder, or delete it"

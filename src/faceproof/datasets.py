@@ -243,10 +243,10 @@ class Sampler:
             raise UsageError("training needs photographs and generated pictures; one class is empty")
         rng = np.random.default_rng(self.seed)
         if self.balance == "none":
-            deck = []
+            whole: list[int] = []
             for _ in range(count):
-                deck = deck or [int(i) for i in rng.permutation(len(self.samples))]
-                yield deck.pop()
+                whole = whole or [int(i) for i in rng.permutation(len(self.samples))]
+                yield whole.pop()
             return
         decks: dict[tuple[int, str], list[int]] = {}
         rounds: list[list[str]] = [[], []]

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from faceproof.calibration import Platt, sigmoid
+from faceproof.chains import apply_chain
 from faceproof.datasets import Sample
 from faceproof.detectors.base import Detector
 from faceproof.detectors.crops import cut
@@ -19,7 +20,6 @@ from faceproof.faces.detection import FaceDetector
 from faceproof.faces.quality import Gates
 from faceproof.images import load
 from faceproof.metrics import auc, average_precision, balanced_accuracy, bootstrap, ece, eer, nll, tpr_at_fpr, wilson
-from faceproof.perturb import apply_chain
 
 __all__ = ["Scores", "report", "score_samples"]
 

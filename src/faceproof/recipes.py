@@ -20,8 +20,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALVES = (0.5, 0.5, 0.5)
 
 AUGMENTS = {
-    "life": "a random chain of perturbations and a jittered alignment (perturb.random_chain), flips",
-    "study": "blur, JPEG 30-100 and a random resized crop, each with probability 0.1; random crop; flips (FIELD.md 1.1)",
+    "life": "a random chain of perturbations and a jittered alignment (augment.random_chain), flips",
+    "study": "blur, JPEG 30-100, a random resized crop, each with probability 0.1; random crop; flips (FIELD.md 1.1)",
     "flip": "horizontal flips",
     "none": "nothing",
 }
@@ -99,7 +99,8 @@ class Recipe:
         _ = self.crop
         for name, low, high in (
             ("dropout", 0, 0.95), ("smoothing", 0, 0.5), ("average", 0, 0.99999), ("rate", 1e-9, 10), ("decay", 0, 10),
-            ("batch", 2, 65536), ("epochs", 1, 100000), ("samples", 1, 10**12), ("patience", 0, 10**6), ("plateau", 1, 10**6),
+            ("batch", 2, 65536), ("epochs", 1, 100000), ("samples", 1, 10**12), ("patience", 0, 10**6),
+            ("plateau", 1, 10**6),
         ):  # fmt: skip
             value = getattr(self, name)
             if not (math.isfinite(value) and low <= value <= high):
@@ -139,7 +140,8 @@ class Recipe:
         for key in values:
             if key not in known:
                 raise unknown_name("recipe field", key, sorted(known))
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**plain)
 
 
 @dataclass(frozen=True)
@@ -167,8 +169,8 @@ PRESETS: dict[str, Preset] = {
     "study-resnet50": Preset(
         Recipe(
             backbone="resnet50", size=224, frame="centre", mean=IMAGENET_MEAN, std=IMAGENET_STD, augment="study",
-            balance="class", dropout=0, optimiser="adam", rate=1e-4, decay=0, schedule="plateau", plateau=5, smoothing=0,
-            average=0, keep="best", samples=9600, epochs=6,
+            balance="class", dropout=0, optimiser="adam", rate=1e-4, decay=0, schedule="plateau", plateau=5,
+            smoothing=0, average=0, keep="best", samples=9600, epochs=6,
         ),
         "Ricker et al. 2024, arXiv 2404.14244 (FIELD.md 1.1)",
         "whether flips were used and the vertical extent of random crops are not stated",

@@ -23,7 +23,6 @@ import torch
 from torch import nn
 
 from faceproof import checkpoints
-from faceproof.training_crops import training_crop
 from faceproof.checkpoints import Epoch
 from faceproof.datasets import Sample, Sampler
 from faceproof.detectors.crops import cut
@@ -33,6 +32,7 @@ from faceproof.features.backbone import Network, build_network, load_weights
 from faceproof.images import load
 from faceproof.metrics import auc, tpr_at_fpr
 from faceproof.recipes import Recipe
+from faceproof.training_crops import training_crop
 from faceproof.training_log import Progress, Silent, Watcher
 
 __all__ = ["Device", "Landmarked", "train"]
@@ -99,7 +99,7 @@ class Landmarked:
         if self.landmarks.shape != (len(self.samples), 5, 2) or not np.isfinite(self.landmarks).all():
             raise UsageError(f"{len(self.samples)} pictures need ({len(self.samples)}, 5, 2) finite landmarks")
         if {sample.label for sample in self.samples} != {0, 1}:
-            raise UsageError("training and val each need photographs and generated pictures with a face; one class is empty")
+            raise UsageError("training and val each need faces of both classes, photographs and generated")
 
 
 class _Crops(torch.utils.data.Dataset[tuple[torch.Tensor, float]]):
@@ -166,7 +166,11 @@ class _Run:
             raise UsageError(f"a batch of {recipe.batch} cannot be shared by {fabric.world_size} devices")
         torch.manual_seed(recipe.seed)
         self.network = build_network(
-            recipe.backbone, start=recipe.start, hidden=recipe.head, dropout=recipe.dropout, trained_layers=recipe.trained_layers
+            recipe.backbone,
+            start=recipe.start,
+            hidden=recipe.head,
+            dropout=recipe.dropout,
+            trained_layers=recipe.trained_layers,
         )
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.averaged = build_network(recipe.backbone, start="random", hidden=recipe.head)
@@ -292,7 +296,8 @@ class _Run:
             crops, batch_size=64, num_workers=self.device.workers, worker_init_fn=_start_worker
         )
         self.averaged.eval()
-        parts = [self.averaged(self._normalised(images.to(self.fabric.device))).squeeze(1).cpu() for images, _ in loader]
+        batches = (self._normalised(images.to(self.fabric.device)) for images, _ in loader)
+        parts = [self.averaged(batch).squeeze(1).cpu() for batch in batches]
         scores = torch.cat(parts).double().numpy()
         if not np.isfinite(scores).all():
             raise ModelError(f"scores on val are not finite after step {self.step}; lower the learning rate")
@@ -405,12 +410,13 @@ def _explained(recipe: Recipe, out: Path) -> Iterator[None]:
         yield
     except (RuntimeError, MemoryError) as err:
         text = str(err).lower()
-        if isinstance(err, MemoryError) or any(s in text for s in ("out of memory", "can't allocate", "not enough memory")):
+        signs = ("out of memory", "can't allocate", "not enough memory")
+        if isinstance(err, MemoryError) or any(sign in text for sign in signs):
             raise ModelError(
                 f"out of memory with batches of {recipe.batch} crops of {recipe.size} px; give a smaller --batch. "
                 f"What was finished is in {out} (another batch size is another recipe: begin it in another folder)"
             ) from err
-        if "dataloader worker" in text and "killed" in text or "exited unexpectedly" in text:
+        if ("dataloader worker" in text and "killed" in text) or "exited unexpectedly" in text:
             raise ModelError(
                 f"a process that reads pictures was ended by the system ({err}), mostly for want of memory; give fewer "
                 f"--workers and the same command again: it goes on from the checkpoint in {out}"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from faceproof.augment import random_chain
 from faceproof.detectors.crops import CropSpec, cut
 from faceproof.errors import unknown_name
 from faceproof.extras import opencv
-from faceproof.perturb import View, blur, jpeg, random_chain
+from faceproof.perturb import View, blur, jpeg
 
 __all__ = ["training_crop"]
 
@@ -75,4 +76,3 @@ def _study(view: View, spec: CropSpec, rng: np.random.Generator) -> RGB:
         return np.asarray(opencv().resize(part, (spec.size, spec.size), interpolation=1), dtype=np.uint8)  # linear
     x, y = (int(v) for v in rng.integers(0, side - spec.size + 1, 2))
     return np.ascontiguousarray(square[y : y + spec.size, x : x + spec.size])
-

@@ -106,7 +106,8 @@ def _draw(path: Path, history: Sequence[Epoch]) -> None:
     figure = figures.Figure(figsize=(8, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     numbers = [epoch.number for epoch in history]
-    for axes, names in ((left, {"loss": "training", "val_loss": "val"}), (right, {"val_auc": "AUC", "val_tpr": "TPR at FPR 1 %"})):
+    losses, rates = {"loss": "training", "val_loss": "val"}, {"val_auc": "AUC", "val_tpr": "TPR at FPR 1 %"}
+    for axes, names in ((left, losses), (right, rates)):
         for name, word in names.items():
             axes.plot(numbers, [getattr(epoch, name) for epoch in history], marker="o", markersize=3, label=word)
         axes.set_xlabel("epoch")

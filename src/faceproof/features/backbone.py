@@ -167,9 +167,8 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     except Exception as err:  # safetensors' own error type is not public
         raise ModelError(f"{path} is not a safetensors file ({err}); give one that `faceproof train` wrote") from err
     own = network.state_dict()
-    wrong = sorted(
-        {key for key in own if key not in tensors or tensors[key].shape != own[key].shape} | (tensors.keys() - own.keys())
-    )
+    shapes = [{key: value.shape for key, value in state.items()} for state in (own, tensors)]
+    wrong = sorted(key for key in own.keys() | tensors.keys() if shapes[0].get(key) != shapes[1].get(key))
     if wrong:
         raise ModelError(
             f"{path} holds another architecture: {len(wrong)} of {len(own)} tensors differ, e.g. {wrong[0]}; "
