@@ -100,7 +100,7 @@ def main() -> None:
     photographs = judged & (val.label == 0)
     points = [operating_point(val.score[photographs], val.group[photographs], fpr) for fpr in FPRS]
     card["calibration"] |= {
-        "slope": platt.slope, "intercept": platt.intercept,
+        **platt.to_card(),
         "fitted_on": f"val, {int(judged.sum())} judged faces, classes weighted alike",
     }  # fmt: skip
     card["operating_points"] = [
