@@ -37,6 +37,7 @@ RANKS = {
     "faceproof.detectors.base": 4,
     "faceproof.detectors.card": 4,
     "faceproof.detectors.crops": 4,
+    "faceproof.detectors.folders": 4,
     "faceproof.detectors.onnx": 4,
     "faceproof.detectors.store": 4,
     "faceproof.calibration": 5,
@@ -48,11 +49,14 @@ RANKS = {
     "faceproof.evaluation": 7,
     "faceproof.export": 7,
     "faceproof.splits": 7,
+    "faceproof.heldout": 7,
+    "faceproof.recalibration": 7,
     "faceproof.training": 7,
     "faceproof.report_html": 8,
     "faceproof.reports": 8,
     "faceproof.terminal": 8,
     "faceproof.cli": 9,
+    "faceproof.cli_calibrate": 9,
 }
 TORCH_HOMES = {"faceproof.training", "faceproof.export"}
 HEAVY = {"torch", "timm", "cv2", "onnxruntime", "PIL", "pyarrow", "sklearn", "skimage", "scipy", "matplotlib", "pandas"}
