@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from faceproof._version import VERSION
+from faceproof.cli_calibrate import calibrate
 
 if TYPE_CHECKING:
     from faceproof.scan import Options
@@ -239,6 +240,9 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="The findings as JS
         terminal.findings(findings)
     if any(not finding.good for finding in findings):
         raise typer.Exit(1)
+
+
+app.command()(calibrate)
 
 
 def _options(

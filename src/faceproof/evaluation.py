@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from faceproof.calibration import Platt, sigmoid
 from faceproof.chains import apply_chain
+from faceproof.curves import Calibration
 from faceproof.datasets import Sample
 from faceproof.detectors.base import Detector
 from faceproof.detectors.crops import cut
@@ -78,7 +78,7 @@ def score_samples(
     return Scores(tuple(kept), np.array(scores), np.array(judged), len(samples) - len(kept))
 
 
-def report(scores: Scores, calibration: Platt, threshold: float, *, rounds: int = 1000) -> dict[str, Any]:
+def report(scores: Scores, calibration: Calibration, threshold: float, *, rounds: int = 1000) -> dict[str, Any]:
     """Return the figures a card and a results table hold, over all faces found.
 
     Args:
@@ -88,7 +88,7 @@ def report(scores: Scores, calibration: Platt, threshold: float, *, rounds: int 
         rounds: of the bootstrap (by group, classes apart).
     """
     y, s, judged = scores.label, scores.score, scores.judged
-    p = sigmoid(calibration.slope * s + calibration.intercept)
+    p = calibration.probability(s)
     flagged = s >= threshold
     photographs, generated = y == 0, y == 1
     low, high = bootstrap(lambda i: auc(y[i], s[i]), scores.group, strata=y, rounds=rounds)
