@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -14,32 +14,11 @@ from torch import nn
 from faceproof.errors import ModelError, OutputError, UsageError
 from faceproof.extras import require
 from faceproof.recipes import Recipe
+from faceproof.training_log import Epoch
 
-__all__ = ["Epoch", "restore", "save", "write_tensors"]
+__all__ = ["restore", "save", "write_tensors"]
 
 NAME = "checkpoint.safetensors"
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What an epoch ended with.
-
-    Attributes:
-        number: from 1.
-        step: steps done.
-        rate: learning rate of its last step.
-        loss: mean training loss of the epoch.
-        val_loss: binary cross-entropy on val, classes weighted alike.
-        val_auc, val_tpr: AUC and TPR at FPR 1 % on val, of the weights that would be kept.
-    """
-
-    number: int
-    step: int
-    rate: float
-    loss: float
-    val_loss: float
-    val_auc: float
-    val_tpr: float
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:

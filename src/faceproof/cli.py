@@ -15,6 +15,7 @@ import typer
 
 from faceproof._version import VERSION
 from faceproof.cli_calibrate import calibrate
+from faceproof.cli_train import train
 
 if TYPE_CHECKING:
     from faceproof.scan import Options
@@ -242,6 +243,7 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="The findings as JS
         raise typer.Exit(1)
 
 
+app.command()(train)
 app.command()(calibrate)
 
 

@@ -2,8 +2,7 @@
 
 A manifest is a CSV with at least `path, label, source, split, group` (and `generator` for generated
 pictures; `age, sex, ethnicity, licence` where known); paths are relative to it. A folder has one folder
-a split in it, with one folder a class. Faces are found and aligned by the same code that checks
-pictures, so what a detector sees in training is what it will see in use.
+a split in it, with one folder a class.
 """
 
 from __future__ import annotations
@@ -15,14 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from faceproof.errors import UsageError
-from faceproof.faces.detection import FaceDetector
-from faceproof.images import SUFFIXES, load
+from faceproof.images import SUFFIXES
 
 __all__ = [
-    "Sample", "Sampler", "find_landmarks", "read_data", "read_folder", "read_folders", "read_manifest",
+    "Sample", "Sampler", "read_data", "read_folder", "read_folders", "read_manifest",
 ]  # fmt: skip
 
 LABELS = {"photograph": 0, "generated": 1}
@@ -207,16 +204,6 @@ def _drop_straddling(samples: list[Sample]) -> list[Sample]:
         if order.get(sample.split, 2) > order.get(kept, 2):
             best[sample.group] = sample.split
     return [sample for sample in samples if best[sample.group] == sample.split]
-
-
-def find_landmarks(samples: Sequence[Sample], detector: FaceDetector) -> npt.NDArray[np.float32]:
-    """Return (N, 5, 2) float32 landmarks of the largest face in each picture; NaN where there is none."""
-    found = np.full((len(samples), 5, 2), np.nan, np.float32)
-    for index, sample in enumerate(samples):
-        faces = detector.detect(load(sample.path).pixels)
-        if faces:
-            found[index] = faces[0].landmarks
-    return found
 
 
 @dataclass(frozen=True)

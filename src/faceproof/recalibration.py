@@ -28,7 +28,7 @@ from faceproof.metrics import ece, nll
 from faceproof.pipeline import FaceChecker
 from faceproof.verdict import decide
 
-__all__ = ["FPRS", "Comparison", "Recalibration", "calibrate"]
+__all__ = ["FPRS", "Comparison", "Recalibration", "calibrate", "fields", "fit"]
 
 FPRS = (0.05, 0.01, 0.001)
 FOLDS = 5
@@ -154,7 +154,7 @@ def calibrate(
     with new_folder(out, overwrite=overwrite) as fresh:
         if kept.scores is None:
             kept = scored(kept, FaceChecker(folder), progress)
-        fitted = _fit(kept, method, rates, card)
+        fitted = fit(kept, method, rates, card)
         result = replace(
             fitted,
             folder=Path(out),
@@ -176,8 +176,8 @@ def _rates(fprs: Sequence[float]) -> tuple[float, ...]:
     return tuple(sorted({float(f"{fpr:.6g}") for fpr in fprs}, reverse=True))
 
 
-def _fit(data: HeldOut, method: str, rates: Sequence[float], card: Card) -> Recalibration:
-    """Fit everything on the judged faces; the caller fills in where it is written."""
+def fit(data: HeldOut, method: str, rates: Sequence[float], card: Card) -> Recalibration:
+    """Fit curve and thresholds on the judged faces of scored data; nothing is written."""
     assert data.scores is not None
     judged = data.scores.judged
     y, s, groups = data.scores.label[judged], data.scores.score[judged], data.scores.group[judged]
@@ -268,23 +268,33 @@ def _point(point: OperatingPoint) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _part(data: HeldOut) -> str:
+    return f"{data.split} of {data.name}" if data.split else f"the scores {data.name}"
+
+
+def fields(result: Recalibration, data: HeldOut, command: str) -> dict[str, Any]:
+    """Return a card's `calibration`, `operating_points` and `default_fpr` for what was fitted."""
+    return {
+        "calibration": {
+            **result.calibration.to_card(),
+            "prior": 0.5,
+            "fitted_on": f"{_part(data)}, {result.photographs + result.generated} judged faces, classes weighted alike",
+            "data": {"name": data.name, "split": data.split, "digest": data.digest},
+            "counts": result.counts() | {"unreadable": len(result.unreadable)},
+            "cross_fitted": {"folds": FOLDS, **_compared(result.comparisons)},
+            "notes": list(result.notes),
+            "command": printable(command),
+        },
+        "operating_points": [_point(point) | {"split": data.split or "scores"} for point in result.points],
+        "default_fpr": result.default_fpr,
+    }
+
+
 def _card(result: Recalibration, parent: Card, folder: Path, data: HeldOut, command: str) -> dict[str, Any]:
     """Return the parent's card with what was fitted anew; figures that no longer hold are taken out."""
     raw: dict[str, Any] = json.loads(json.dumps(dict(parent.raw)))
-    faces = result.photographs + result.generated
-    part = f"{data.split} of {data.name}" if data.split else f"the scores {data.name}"
-    raw["calibration"] = {
-        **result.calibration.to_card(),
-        "prior": 0.5,
-        "fitted_on": f"{part}, {faces} judged faces, classes weighted alike",
-        "data": {"name": data.name, "split": data.split, "digest": data.digest},
-        "counts": result.counts() | {"unreadable": len(result.unreadable)},
-        "cross_fitted": {"folds": FOLDS, **_compared(result.comparisons)},
-        "notes": list(result.notes),
-        "command": printable(command),
-    }
-    raw["operating_points"] = [_point(point) | {"split": data.split or "scores"} for point in result.points]
-    raw["default_fpr"] = result.default_fpr
+    raw |= fields(result, data, command)
+    faces, part = result.photographs + result.generated, _part(data)
     raw["parent"] = {
         "identity": parent.identity,
         "card_sha256": hashlib.sha256((folder / "card.json").read_bytes()).hexdigest(),

@@ -103,6 +103,8 @@ class Recipe:
             ("plateau", 1, 10**6),
         ):  # fmt: skip
             value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise UsageError(f"{name} must be a number, not {value!r}")
             if not (math.isfinite(value) and low <= value <= high):
                 raise UsageError(f"{name} must lie between {low} and {high}, not {value}")
         if self.samples < self.batch * self.epochs:

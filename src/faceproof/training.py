@@ -23,19 +23,19 @@ import torch
 from torch import nn
 
 from faceproof import checkpoints
-from faceproof.checkpoints import Epoch
-from faceproof.datasets import Sample, Sampler
+from faceproof.datasets import Sampler
 from faceproof.detectors.crops import cut
 from faceproof.errors import FaceproofError, ModelError, UsageError
 from faceproof.extras import opencv, require
 from faceproof.features.backbone import Network, build_network, load_weights
 from faceproof.images import load
+from faceproof.landmarks import Landmarked
 from faceproof.metrics import auc, tpr_at_fpr
 from faceproof.recipes import Recipe
 from faceproof.training_crops import training_crop
-from faceproof.training_log import Progress, Silent, Watcher
+from faceproof.training_log import Epoch, Progress, Silent, Watcher
 
-__all__ = ["Device", "Landmarked", "train"]
+__all__ = ["Device", "cores", "train"]
 
 VAL_LIMIT = 2000
 """At most this many val pictures are looked at after an epoch, evenly taken."""
@@ -82,24 +82,6 @@ class Device:
                 f"{self.precision!r} ({detail})"
             ) from err
         return fabric
-
-
-@dataclass(frozen=True)
-class Landmarked:
-    """Pictures with the landmarks of their largest face.
-
-    Attributes:
-        samples: N pictures. landmarks: (N, 5, 2) float32 x, y pixels.
-    """
-
-    samples: tuple[Sample, ...]
-    landmarks: npt.NDArray[np.float32]
-
-    def __post_init__(self) -> None:
-        if self.landmarks.shape != (len(self.samples), 5, 2) or not np.isfinite(self.landmarks).all():
-            raise UsageError(f"{len(self.samples)} pictures need ({len(self.samples)}, 5, 2) finite landmarks")
-        if {sample.label for sample in self.samples} != {0, 1}:
-            raise UsageError("training and val each need faces of both classes, photographs and generated")
 
 
 class _Crops(torch.utils.data.Dataset[tuple[torch.Tensor, float]]):

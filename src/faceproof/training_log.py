@@ -9,10 +9,31 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
-from faceproof.checkpoints import Epoch
 from faceproof.extras import require
 
-__all__ = ["Files", "Progress", "Silent", "TensorBoard", "Together", "Watcher"]
+__all__ = ["Epoch", "Files", "Progress", "Silent", "TensorBoard", "Together", "Watcher"]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch ended with.
+
+    Attributes:
+        number: from 1.
+        step: steps done.
+        rate: learning rate of its last step.
+        loss: mean training loss of the epoch.
+        val_loss: binary cross-entropy on val, classes weighted alike.
+        val_auc, val_tpr: AUC and TPR at FPR 1 % on val, of the weights that would be kept.
+    """
+
+    number: int
+    step: int
+    rate: float
+    loss: float
+    val_loss: float
+    val_auc: float
+    val_tpr: float
 
 
 @dataclass(frozen=True)
