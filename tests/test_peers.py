@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gc
 import importlib.metadata
 import importlib.util
@@ -17,6 +18,7 @@ import psutil
 import pytest
 from PIL import Image
 from scipy.signal import correlate
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from faceproof import FaceproofError
 from faceproof.errors import MissingExtraError, ModelError
@@ -54,6 +56,31 @@ def noise(height: int, width: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
 def test_every_adapter_is_here() -> None:
     found = [path.stem for path in PEERS.glob("*.py") if path.stem != "compare"]
     assert sorted(found) == ADAPTERS
+
+
+def test_the_tables_are_the_score_files() -> None:
+    readme = (PEERS / "README.md").read_text(encoding="utf-8")
+    table = commented(PEERS / "val.csv")
+    assert len(table) == len(list(PEERS.glob("*-val-scores.csv"))) == len(ADAPTERS)
+    for row in table:
+        scores = commented(PEERS / f"{row['peer']}-val-scores.csv")
+        y, s = ([float(line[key]) for line in scores] for key in ("label", "score"))
+        assert list(scores[0]) == ["path", "label", "generator", "source", "group", "judged", "score"]
+        assert row["auc"] == f"{roc_auc_score(y, s):.3f}"
+        assert row["balanced_accuracy"] == (
+            f"{balanced_accuracy_score(y, [value >= float(row['threshold']) for value in s]):.3f}"
+        )
+        assert (
+            f"| {row['peer']} | {row['auc']} ({row['auc_interval']}) | {row['auc_256']} | {row['tpr_at_fpr_1']} "
+            f"| {row['fpr']}, {row['tpr']} | {row['balanced_accuracy']} |" in readme
+        )
+
+
+def commented(path: Path) -> list[dict[str, str]]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("# command: python benchmarks/peers/compare.py ")
+    assert lines[1].startswith("# commit: ")
+    return list(csv.DictReader(line for line in lines if not line.startswith("#")))
 
 
 # ---- what is missing is named, with what to do
