@@ -128,7 +128,8 @@ def leave_out_runs(
 ) -> Path:
     """Train once a fold without some generators and sources, and score what was left out.
 
-    `folds` and `only` as in `splits.left_out_folds`. Every fold freezes a 1 % threshold on its own val photographs, of sources it was trained with.
+    `folds` and `only` as in `splits.left_out_folds`. Every fold freezes a 1 % threshold on its own val
+    photographs, of sources it was trained with.
 
     Returns:
         `job.out/left-out.csv`: the columns of `evaluation.write_scores` and `fold, threshold`; written
