@@ -68,7 +68,7 @@ def main() -> None:
     faces = RetinaFace()
     pool = locate([s for s in everything if s.split == "train"], faces, cache=options.run / "landmarks-train.npz")
     fitted = [s for s in everything if s.split in options.fit]
-    held = HeldOut(" + ".join(options.fit), "", pool_digest(fitted), tuple(fitted))
+    held = HeldOut(options.data.name, " + ".join(options.fit), pool_digest(fitted), tuple(fitted))
     said = json.loads((options.run / "model" / "card.json").read_text(encoding="utf-8"))["training"]
     source = Provenance(
         recipe,

@@ -1,10 +1,10 @@
-"""Train all published recipes, and ours, on the same pictures with the same budget, one after the other.
+r"""Train all published recipes, and ours, on the same pictures with the same budget, one after the other.
 
     python scripts/run_recipes.py --data ../shared/data/faces --runs /tmp/recipes --samples 4800
 
 Every run is `faceproof train`; called again, finished ones are skipped and a broken one goes on. Then:
 
-    faceproof evaluate /tmp/recipes/*/model --data ../shared/data/faces --drop-straddling --split val --split unseen \\
+    faceproof evaluate /tmp/recipes/*/model --data ../shared/data/faces --drop-straddling --split val --split unseen \
         --chain none --chain avatar --probes --out results/recipes
 
 ImageNet weights that no package here has (ResNet-50, DenseNet121, MobileNet V1) cannot be fetched offline;
