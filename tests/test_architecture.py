@@ -26,6 +26,7 @@ RANKS = {
     "faceproof.inputs": 1,
     "faceproof.metrics": 1,
     "faceproof.perturb": 1,
+    "faceproof.workers": 1,
     "faceproof.faces": 2,
     "faceproof.faces.alignment": 2,
     "faceproof.faces.detection": 2,
