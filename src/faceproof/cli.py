@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from faceproof._version import VERSION
+from faceproof.cli_evaluate import evaluate
 
 if TYPE_CHECKING:
     from faceproof.scan import Options
@@ -221,6 +222,9 @@ def models(
         terminal.models(shown, DEFAULT_MODEL)
     else:
         terminal.model(shown[0])
+
+
+app.command()(evaluate)
 
 
 @app.command()

@@ -21,7 +21,7 @@ from faceproof.inputs import Inputs
 from faceproof.records import Face, ImageResult
 from faceproof.reports import ResultFile
 
-__all__ = ["card", "findings", "model", "models", "note", "progress", "summary"]
+__all__ = ["card", "findings", "model", "models", "new_console", "note", "progress", "summary"]
 
 STYLES = {
     "photograph": "bold green",
@@ -34,7 +34,8 @@ WORDS = {"no_face": "NO FACE", "error": "NOT READABLE"}
 WIDTH = 100
 
 
-def _console(*, stderr: bool = False) -> Console:
+def new_console(*, stderr: bool = False) -> Console:
+    """Return a console of at most `WIDTH` columns that takes no markup from names."""
     console = Console(stderr=stderr, highlight=False, soft_wrap=False, markup=False)
     if console.width > WIDTH or not console.is_terminal:
         console.width = WIDTH
@@ -43,7 +44,7 @@ def _console(*, stderr: bool = False) -> Console:
 
 def note(text: str) -> None:
     """Print a line in a quiet tone."""
-    _console().print(Text(plain(text), style="bright_black"))
+    new_console().print(Text(plain(text), style="bright_black"))
 
 
 def card(result: ImageResult) -> None:
@@ -58,7 +59,7 @@ def card(result: ImageResult) -> None:
     for number, face in enumerate(result.faces, 1):
         parts.append(_face(face, number if len(result.faces) > 1 else 0, face is result.decisive))
     parts += [Text(f"note: {line}", style="bright_black") for line in result.notes]
-    _console().print(Panel(Group(*parts), title=title, title_align="left", box=box.ROUNDED, padding=(0, 1)))
+    new_console().print(Panel(Group(*parts), title=title, title_align="left", box=box.ROUNDED, padding=(0, 1)))
 
 
 def _face(face: Face, number: int, decisive: bool) -> Table:
@@ -141,7 +142,7 @@ def progress(inputs: Inputs, *, hidden: bool = False) -> Iterator[_Bar]:
     The number of inputs is counted by a second walk beside the work; until it is known, and for a
     list on standard input, the bar shows what is done and how fast.
     """
-    console = _console(stderr=True)
+    console = new_console(stderr=True)
     if hidden or not console.is_terminal:
         yield _Bar(None)
         return
@@ -163,7 +164,7 @@ def _count(inputs: Inputs, bar: _Bar) -> None:
 
 def summary(results: ResultFile, before: int, ignored: int) -> None:
     """Print how many records there are of each kind."""
-    console = _console(stderr=True)
+    console = new_console(stderr=True)
     total = results.total
     table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False)
     table.add_column("result")
@@ -199,14 +200,14 @@ def models(cards: Iterable[Card], default: str) -> None:
             f"{raw['metrics']['unseen']['auc']:.3f}",
             ", ".join(f"{point.fpr:g}" for point in item.points),
         )
-    _console().print(table)
+    new_console().print(table)
     note("faceproof models NAME shows a card: data, licences, metrics, limits")
 
 
 def model(item: Card) -> None:
     """Print one model's card."""
     raw: Any = item.raw
-    console = _console()
+    console = new_console()
     console.print(Text(f"{item.name} {item.version}", style="bold"))
     console.print(Text(f"{raw['description']}\nlicence: {raw['licence']}\nsha256: {item.sha256}"))
     points = Table(
@@ -246,4 +247,4 @@ def findings(found: Iterable[Finding]) -> None:
     for finding in found:
         mark = Text("ok", "green") if finding.good else Text("BAD", "bold red")
         table.add_row(mark, finding.what, Text(finding.found))
-    _console().print(table)
+    new_console().print(table)
