@@ -93,7 +93,8 @@ class FactClassifier:
 
     def score(self, facts: npt.ArrayLike) -> Floats:
         """Return log-odds of generated for (N, K) facts: (N,) float64."""
-        return np.asarray(_binned(np.asarray(facts, dtype=np.float64), self.edges) @ self.weights)
+        # Rounded, so that facts that say nothing give ties and not the noise of the last bits.
+        return np.round(_binned(np.asarray(facts, dtype=np.float64), self.edges) @ self.weights, 6)
 
 
 def _binned(x: Floats, edges: Sequence[Floats]) -> Floats:

@@ -255,10 +255,13 @@ def read_scores(path: str | Path) -> Scores:
         raise UsageError(f"no scores at {path}; give a CSV that `write_scores` or a leave-out training wrote")
     with path.open(newline="", encoding="utf-8") as stream:
         lines = [(number, line) for number, line in enumerate(stream, 1) if not line.startswith("#")]
-    rows = list(csv.DictReader(line for _, line in lines))
-    lacking = set(COLUMNS) - {"judged"} - set(rows[0] if rows else ())
+    reader = csv.DictReader(line for _, line in lines)
+    rows = list(reader)
+    lacking = set(COLUMNS) - {"judged"} - set(reader.fieldnames or ())
     if lacking:
         raise UsageError(f"{path} lacks the column(s) {', '.join(sorted(lacking))}; it must hold scores and labels")
+    if not rows:
+        raise UsageError(f"{path} holds no scores; write them again")
     parsed = [_parsed(row, f"{path}, line {number}") for (number, _), row in zip(lines[1:], rows, strict=False)]
     folds = tuple(row.get("fold") or "" for row in rows)
     return Scores(

@@ -41,8 +41,8 @@ FAMILIES = {
     "jpeg": ("JPEG quality", True),
     "webp": ("WebP quality", True),
     "thumb": ("longer side, px", True),
-    "blur": ("blur, standard deviation in px", False),
-    "noise": ("noise, standard deviation of 255", False),
+    "blur": ("blur, sigma in px", False),
+    "noise": ("noise, sigma of 255", False),
 }
 """Chains of one step and one number -> its name; True: a smaller number is the harder one."""
 
@@ -116,21 +116,23 @@ def _roc(scores: Mapping[str, Scores], split: str, rounds: int) -> Any:
         y, s = found.label, found.score
         photographs = int((y == 0).sum())
         floor = min(floor, 0.5 / photographs)
-        rates = np.unique(np.round(np.geomspace(1, photographs, 60)) / photographs)
+        rates = np.unique(np.round([0, *np.geomspace(1, photographs, 60)]) / photographs)
         weights = group_weights(found.group, strata=y, rounds=rounds)
         once = np.ones((1, len(y)), np.uint16)
         curve = [float(weighted_tpr_at_fpr(y, s, once, rate)[0]) for rate in rates]
         bands = np.array([interval(weighted_tpr_at_fpr(y, s, weights, rate)) for rate in rates])
         line = _line(index)
-        axes.plot(rates, curve, drawstyle="steps-post", **line)
-        axes.fill_between(rates, bands[:, 0], bands[:, 1], step="post", color=line["color"], alpha=0.15, linewidth=0)
+        at = np.maximum(rates, 0.5 / photographs)  # no false alarm at all: drawn at half a photograph
+        axes.plot(at, curve, drawstyle="steps-post", **line)
+        axes.fill_between(at, bands[:, 0], bands[:, 1], step="post", color=line["color"], alpha=0.15, linewidth=0)
         low, high = interval(weighted_auc(y, s, weights))
         text = f"{name}: AUC {auc(y, s):.3f} ({low:.3f} to {high:.3f})"
         axes.plot([], [], label=text, **line)
     axes.set(xscale="log", xlim=(floor, 1), ylim=(0, 1.01), xlabel="photographs flagged (FPR, log)")
     axes.set(ylabel="generated found (TPR)", title=f"ROC, {split}, pictures as they are")
+    marks = [rate for rate in (1e-5, 1e-4, 0.001, 0.01, 0.1, 1.0) if rate >= floor]
+    axes.set_xticks(marks, [f"{100 * rate:g} %" for rate in marks])
     axes.axvline(0.01, color="0.4", linewidth=0.8, linestyle=(0, (2, 2)))
-    axes.text(0.0105, 0.015, "1 %", color="0.3", fontsize=8)
     figure.legend(loc="outside lower center", fontsize=8, ncols=1)
     return figure
 
@@ -167,6 +169,8 @@ def _reliability_panel(upper: Axes, lower: Axes, p: npt.NDArray[np.float64], y: 
             upper.errorbar([at], [share], [[share - low], [high - share]], fmt="o", color=PHOTOGRAPHS, markersize=4)
         lower.bar(index / 10 + 0.05, n, width=0.09, color="0.6")
         lower.text(index / 10 + 0.05, n, str(n), ha="center", va="bottom", fontsize=6)
+    lower.tick_params(axis="y", which="both", left=False)
+    lower.grid(visible=False)
     lower.set(yscale="symlog", ylim=(0, max(10, 8 * len(p))), yticks=[], xlim=(0, 1))
     upper.set(ylim=(-0.02, 1.02))
 
@@ -183,24 +187,15 @@ def _histograms(scores: Mapping[str, Scores], frozen: Mapping[str, Frozen], spli
         for label, colour, word in ((0, PHOTOGRAPHS, "photographs"), (1, GENERATED, "generated")):
             counts = np.histogram(s[y == label], edges)[0] / max(1, int((y == label).sum()))
             axes.stairs(counts, edges, color=colour, fill=True, alpha=0.35, linewidth=0)
-            axes.stairs(counts, edges, color=colour, linewidth=1.2, linestyle="--" if label else "-")
-            top = int(np.argmax(counts))
+            axes.stairs(counts, edges, color=colour, linewidth=1.2, linestyle="--" if label else "-", label=word)
             height = max(height, float(counts.max()))
-            axes.text(
-                edges[top],
-                counts[top],
-                word,
-                color=colour,
-                fontsize=8,
-                va="bottom",
-                ha="left" if not label else "right",
-            )
         axes.axvline(frozen[name].threshold, color="0.2", linewidth=0.9)
         at = f" threshold, {100 * frozen[name].default_fpr:g} %"
         axes.text(frozen[name].threshold, 1.18 * height, at, fontsize=7, color="0.2", va="top")
         axes.set(title=name, xlabel="score", yticks=[], ylim=(0, 1.2 * height))
         axes.grid(visible=False)
     grid[0, 0].set_ylabel("share of the class")
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     figure.suptitle(f"Scores, {split}", fontsize=10)
     return figure
 
@@ -221,7 +216,7 @@ def _robustness(figures: Sequence[Figure], names: Sequence[str], split: str) -> 
     steps = [step for step in FAMILIES if len(points.get(step, ())) >= 1]
     if not any(len(points[step]) >= 2 for step in steps):
         return None
-    drawn = _figure(1.2 + 2.5 * len(steps), 4.6)
+    drawn = _figure(1.0 + 2.0 * len(steps), 4.4)
     grid = drawn.subplots(2, len(steps), sharey="row", sharex="col", squeeze=False)
     for column, step in enumerate(steps):
         for row, metric in enumerate(("auc", "tpr_at_fpr_1")):
@@ -241,16 +236,16 @@ def _robustness(figures: Sequence[Figure], names: Sequence[str], split: str) -> 
 def _robustness_line(
     axes: Axes, figures: Sequence[Figure], step: str, values: Sequence[float], line: dict[str, Any], name: str
 ) -> None:
-    """From the untouched picture on the left to the hardest on the right."""
+    """From the plain picture on the left to the hardest on the right."""
     order = sorted(values, reverse=FAMILIES[step][1])
     found: dict[str, Figure] = {}
     for figure in figures:
         its = family(figure.chain)
         if figure.chain == "none":
-            found["untouched"] = figure
+            found["plain"] = figure
         elif its is not None and its[0] == step:
             found[f"{its[1]:g}"] = figure
-    ticks = ["untouched", *(f"{value:g}" for value in order)]
+    ticks = ["plain", *(f"{value:g}" for value in order)]
     at = [(x, found[tick]) for x, tick in enumerate(ticks) if tick in found]
     middle = np.array([f.value for _, f in at])
     spread = np.array([[f.value - f.low for _, f in at], [f.high - f.value for _, f in at]])
