@@ -26,7 +26,7 @@ p{margin:.3rem 0;max-width:60rem}.soft,caption{color:var(--soft)}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}caption{text-align:left;padding:.2rem 0}
 td,th{text-align:right;padding:.25rem .9rem .25rem 0;border-bottom:1px solid var(--line);white-space:nowrap}
 th{font-weight:600}td:first-child,th:first-child,td.word,th.word{text-align:left}tr:last-child td{border-bottom:0}
-small{color:var(--soft)}figure{margin:.8rem 0;background:#fff;border:1px solid var(--line);border-radius:.5rem;padding:.4rem;overflow-x:auto}
+small{color:var(--soft)}.narrow small{display:block}.narrow td,.narrow th{padding-right:.7rem;vertical-align:top}.narrow th{white-space:normal;vertical-align:bottom}figure{margin:.8rem 0;background:#fff;border:1px solid var(--line);border-radius:.5rem;padding:.4rem;overflow-x:auto}
 svg{max-width:100%;height:auto;display:block;margin:auto}code{font-size:.85em;overflow-wrap:anywhere}ul{padding-left:1.2rem;max-width:60rem}
 @media print{body{background:#fff}}
 """
@@ -113,12 +113,15 @@ def _number(figure: Figure | None, *, coarse: bool = False) -> str:
     return f"<td>{text}</td>"
 
 
-def _table(caption: str, head: Sequence[str], rows: Iterable[str]) -> str:
-    body = "".join(f"<tr>{row}</tr>" for row in rows)
-    if not body:
+def _table(caption: str, head: Sequence[str], rows: Iterable[str], *, more: str = "") -> str:
+    lines = list(rows)
+    if not lines:
         return ""
-    cells = "".join(f"<th scope='col'>{_text(cell)}</th>" for cell in head)
-    return f'<div class="table"><table><caption>{_text(caption)}</caption><tr>{cells}</tr>{body}</table></div>'
+    body = "".join(f"<tr>{row}</tr>" for row in lines)
+    # A heading stands over its column: words to the left, numbers to the right.
+    kinds = re.findall(r"<td( class=\"word\")?>", lines[0])
+    cells = "".join(f"<th scope='col'{kind}>{_text(cell)}</th>" for cell, kind in zip(head, kinds, strict=True))
+    return f'<div class="table"><table{more}><caption>{_text(caption)}</caption><tr>{cells}</tr>{body}</table></div>'
 
 
 def _word(value: object) -> str:
@@ -166,7 +169,7 @@ def _overall(figures: Sequence[Figure], names: Sequence[str]) -> str:
         ]
         rows.append(_word(name) + "".join(cells) + f"<td>{counts[0]:.0f} / {counts[1]:.0f}</td>")
     head = ("contender", *(NAMES[metric] for metric in OVERALL), "photographs / generated")
-    return _table("Pictures as they are, best AUC first", head, rows)
+    return _table("Pictures as they are, best AUC first", head, rows, more=' class="narrow"')
 
 
 def _value(figure: Figure | None) -> float:

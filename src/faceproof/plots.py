@@ -21,8 +21,8 @@ from faceproof.evaluation import Scores
 from faceproof.evaluation_run import Outcome
 from faceproof.extras import require
 from faceproof.figures import Figure, pick
-from faceproof.metrics import auc, wilson
-from faceproof.resampling import group_weights, interval, weighted_auc, weighted_tpr_at_fpr
+from faceproof.metrics import wilson
+from faceproof.resampling import group_weights, interval, weighted_tpr_at_fpr
 from faceproof.tables import write_atomically
 
 __all__ = ["draw", "needs", "save"]
@@ -69,7 +69,9 @@ def draw(outcome: Outcome) -> dict[str, Any]:
     with matplotlib.rc_context(STYLE):
         for split in outcome.plan.splits if outcome.plan.specs else ():
             plain = {spec.name: outcome.scores[spec.name, split, "none"] for spec in outcome.plan.specs}
-            drawn[f"roc-{split}"] = _roc(plain, split, min(400, outcome.plan.rounds))
+            drawn[f"roc-{split}"] = _roc(
+                plain, pick(outcome.figures, split=split, chain="none"), split, min(400, outcome.plan.rounds)
+            )
             drawn[f"reliability-{split}"] = _reliability(plain, outcome.frozen, split)
             drawn[f"scores-{split}"] = _histograms(plain, outcome.frozen, split)
             grid = _robustness(pick(outcome.figures, split=split, kind="all"), list(plain), split)
@@ -107,7 +109,7 @@ def _line(index: int) -> dict[str, Any]:
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index % len(DASHES)], "linewidth": 1.6}
 
 
-def _roc(scores: Mapping[str, Scores], split: str, rounds: int) -> Any:
+def _roc(scores: Mapping[str, Scores], figures: Sequence[Figure], split: str, rounds: int) -> Any:
     """True against false positive rate, the latter on a log axis down to one photograph."""
     figure = _figure(5.2, 4.3)
     axes = figure.add_subplot()
@@ -125,8 +127,8 @@ def _roc(scores: Mapping[str, Scores], split: str, rounds: int) -> Any:
         at = np.maximum(rates, 0.5 / photographs)  # no false alarm at all: drawn at half a photograph
         axes.plot(at, curve, drawstyle="steps-post", **line)
         axes.fill_between(at, bands[:, 0], bands[:, 1], step="post", color=line["color"], alpha=0.15, linewidth=0)
-        low, high = interval(weighted_auc(y, s, weights))
-        text = f"{name}: AUC {auc(y, s):.3f} ({low:.3f} to {high:.3f})"
+        top = pick(figures, contender=name, kind="all", metric="auc")[0]
+        text = f"{name}: AUC {top.value:.3f} ({top.low:.3f} to {top.high:.3f})"
         axes.plot([], [], label=text, **line)
     axes.set(xscale="log", xlim=(floor, 1), ylim=(0, 1.01), xlabel="photographs flagged (FPR, log)")
     axes.set(ylabel="generated found (TPR)", title=f"ROC, {split}, pictures as they are")
@@ -190,8 +192,9 @@ def _histograms(scores: Mapping[str, Scores], frozen: Mapping[str, Frozen], spli
             axes.stairs(counts, edges, color=colour, linewidth=1.2, linestyle="--" if label else "-", label=word)
             height = max(height, float(counts.max()))
         axes.axvline(frozen[name].threshold, color="0.2", linewidth=0.9)
-        at = f" threshold, {100 * frozen[name].default_fpr:g} %"
-        axes.text(frozen[name].threshold, 1.18 * height, at, fontsize=7, color="0.2", va="top")
+        limit, left = frozen[name].threshold, frozen[name].threshold < (s.min() + s.max()) / 2
+        word = f" threshold, {100 * frozen[name].default_fpr:g} % "
+        axes.text(limit, 1.18 * height, word, fontsize=7, color="0.2", va="top", ha="left" if left else "right")
         axes.set(title=name, xlabel="score", yticks=[], ylim=(0, 1.2 * height))
         axes.grid(visible=False)
     grid[0, 0].set_ylabel("share of the class")

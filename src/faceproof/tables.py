@@ -61,7 +61,8 @@ def well_formed(text: str) -> str:
 
 def provenance(data: str) -> str:
     """Return one line: the command, version and commit, the hardware, and a digest of the data."""
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv[0] else "python"
+    program = Path(sys.argv[0]).name
+    command = shlex.join(["faceproof" if program == "__main__.py" else program or "python", *sys.argv[1:]])
     parts = (command, f"faceproof {VERSION}, commit {_commit()}", _hardware(), f"data {data}")
     return well_formed(" ".join("; ".join(parts).split()))
 

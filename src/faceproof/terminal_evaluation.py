@@ -167,12 +167,21 @@ def _audits(console: Console, outcome: Outcome) -> None:
         f for f in outcome.figures if f.kind.startswith("gap by") and f.subset.startswith("gap") and "fpr" in f.metric
     ]
     if gaps:
-        table = _table("gaps in false alarms between groups of people", "contender", "trait", "what", "gap", "up to")
+        table = _table(
+            "gaps in false alarms between groups of people", "contender", "trait", "what", "gap", "up to", "n"
+        )
         for figure in gaps:
             rate = figure.metric.replace("fpr_at_", "").replace("_", " ").replace(" percent", " %")
             up = f"{figure.high:.3f}" if math.isfinite(figure.high) else ""
             trait = f"{figure.kind.removeprefix('gap by ')}, {figure.split}"
-            table.add_row(plain(figure.contender), plain(trait), f"{figure.subset}, {rate}", f"{figure.value:.3f}", up)
+            table.add_row(
+                plain(figure.contender),
+                plain(trait),
+                f"{figure.subset}, {rate}",
+                f"{figure.value:.3f}",
+                up,
+                str(figure.n),
+            )
         console.print(table)
 
 
