@@ -37,6 +37,11 @@ class Bright:
         return float(pixels.mean())
 def make():
     return Bright()
+def fixed():
+    from faceproof.contenders import Frozen
+    made = Bright()
+    made.frozen = Frozen({0.01: 200.0}, None, 0.01, "its paper")
+    return made
 def wrong():
     return 7
 def broken():
@@ -300,6 +305,10 @@ def test_peers(tmp_path: Path) -> None:
     spec = peer_spec(f"{path}:make")
     assert (spec.kind, spec.name, spec.frozen) == ("peer", "brightness", None)
     assert spec.make().score(np.full((9, 9, 3), 7, np.uint8), np.zeros((5, 2), np.float32)) == 7.0
+    own = peer_spec(f"{path}:fixed")
+    assert own.frozen is not None
+    assert own.frozen.threshold == 200.0
+    assert own.identity != spec.identity
     for where, error, message in (
         (f"{path}:nothing", UsageError, "has no function 'nothing'"),
         (f"{path}:wrong", UsageError, "has .name and .score"),

@@ -36,7 +36,11 @@ FPRS = (0.05, 0.01)
 
 @runtime_checkable
 class Contender(Protocol):
-    """Anything that scores the largest face of a picture."""
+    """Anything that scores the largest face of a picture.
+
+    It may also have `frozen`, a `Frozen` with thresholds and calibration of its own (otherwise they are
+    fixed on a split, see `freeze`), and `identity`, text that changes when its weights do.
+    """
 
     @property
     def name(self) -> str:
@@ -150,7 +154,7 @@ class Spec:
         where: the model folder, or "file.py:factory" or "package.module:factory".
         name: unique among the contenders of a run.
         identity: hex digest of the weights (a model) or of the adapter's file (a peer).
-        frozen: what its card fixes; None for a peer.
+        frozen: what its card (or adapter) fixes; None: it is fixed on a split.
     """
 
     kind: str
@@ -197,7 +201,8 @@ def peer_spec(where: str) -> Spec:
     # An adapter may say what else its scores depend on, such as the hash of its weights.
     more = str(getattr(contender, "identity", ""))
     identity = hashlib.sha256(content + where.encode() + more.encode()).hexdigest()
-    return Spec("peer", where, str(contender.name), identity)
+    frozen = getattr(contender, "frozen", None)
+    return Spec("peer", where, str(contender.name), identity, frozen if isinstance(frozen, Frozen) else None)
 
 
 def distinct_names(specs: Iterable[Spec]) -> list[Spec]:
