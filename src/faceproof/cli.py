@@ -15,6 +15,7 @@ import typer
 
 from faceproof._version import VERSION
 from faceproof.cli_calibrate import calibrate
+from faceproof.cli_evaluate import evaluate
 from faceproof.cli_train import train
 
 if TYPE_CHECKING:
@@ -223,6 +224,9 @@ def models(
         terminal.models(shown, DEFAULT_MODEL)
     else:
         terminal.model(shown[0])
+
+
+app.command()(evaluate)
 
 
 @app.command()

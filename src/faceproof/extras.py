@@ -10,6 +10,7 @@ from faceproof.errors import MissingExtraError
 EXTRAS = {
     "parquet": ("pyarrow",),
     "heif": ("pillow_heif",),
+    "evaluate": ("matplotlib",),
     "train": ("torch", "timm", "onnx", "sklearn"),
 }
 """Extra in pyproject.toml -> the modules it brings that are imported by name."""

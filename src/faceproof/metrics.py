@@ -16,7 +16,7 @@ from faceproof.errors import UsageError
 
 __all__ = [
     "auc", "average_precision", "balanced_accuracy", "bootstrap", "ece", "eer", "nll", "ppv",
-    "tpr_at_fpr", "wilson",
+    "spearman", "tpr_at_fpr", "wilson",
 ]  # fmt: skip
 
 Floats = npt.NDArray[np.float64]
@@ -119,6 +119,16 @@ def nll(labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, weights: npt.Arr
     p = np.clip(p, 1e-15, 1 - 1e-15)
     loss = -(y * np.log(p) + (1 - y) * np.log(1 - p))
     return float(np.average(loss, weights=None if weights is None else np.asarray(weights, dtype=np.float64)))
+
+
+def spearman(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
+    """Spearman's rank correlation of two vectors (N,), ties sharing the mean rank; nan where one is constant."""
+    x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if x.shape != y.shape or x.ndim != 1:
+        raise UsageError(f"two vectors of one length are wanted, got {x.shape} and {y.shape}")
+    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return math.nan
+    return float(np.corrcoef(_midranks(x), _midranks(y))[0, 1])
 
 
 def ppv(tpr: float, fpr: float, prevalence: float) -> float:

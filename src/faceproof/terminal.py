@@ -24,7 +24,7 @@ from faceproof.records import Face, ImageResult
 from faceproof.reports import ResultFile
 
 __all__ = [
-    "card", "counted", "findings", "model", "models", "note", "progress", "recalibration", "summary",
+    "card", "counted", "findings", "model", "models", "new_console", "note", "progress", "recalibration", "summary",
 ]  # fmt: skip
 
 STYLES = {
@@ -40,7 +40,8 @@ SHOWN = 10
 """Unreadable pictures that are named one by one."""
 
 
-def _console(*, stderr: bool = False) -> Console:
+def new_console(*, stderr: bool = False) -> Console:
+    """Return a console of at most `WIDTH` columns that takes no markup from names."""
     console = Console(stderr=stderr, highlight=False, soft_wrap=False, markup=False)
     if console.width > WIDTH or not console.is_terminal:
         console.width = WIDTH
@@ -49,7 +50,7 @@ def _console(*, stderr: bool = False) -> Console:
 
 def note(text: str) -> None:
     """Print a line in a quiet tone."""
-    _console().print(Text(plain(text), style="bright_black"))
+    new_console().print(Text(plain(text), style="bright_black"))
 
 
 def card(result: ImageResult) -> None:
@@ -64,7 +65,7 @@ def card(result: ImageResult) -> None:
     for number, face in enumerate(result.faces, 1):
         parts.append(_face(face, number if len(result.faces) > 1 else 0, face is result.decisive))
     parts += [Text(f"note: {line}", style="bright_black") for line in result.notes]
-    _console().print(Panel(Group(*parts), title=title, title_align="left", box=box.ROUNDED, padding=(0, 1)))
+    new_console().print(Panel(Group(*parts), title=title, title_align="left", box=box.ROUNDED, padding=(0, 1)))
 
 
 def _face(face: Face, number: int, decisive: bool) -> Table:
@@ -147,7 +148,7 @@ def progress(inputs: Inputs, *, hidden: bool = False) -> Iterator[_Bar]:
     The number of inputs is counted by a second walk beside the work; until it is known, and for a
     list on standard input, the bar shows what is done and how fast.
     """
-    console = _console(stderr=True)
+    console = new_console(stderr=True)
     if hidden or not console.is_terminal:
         yield _Bar(None)
         return
@@ -170,7 +171,7 @@ def _count(inputs: Inputs, bar: _Bar) -> None:
 @contextlib.contextmanager
 def counted(what: str, *, hidden: bool = False) -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar on standard error; give what is to be called with pictures done and in all."""
-    console = _console(stderr=True)
+    console = new_console(stderr=True)
     if hidden or not console.is_terminal:
         yield lambda done, total: None
         return
@@ -182,7 +183,7 @@ def counted(what: str, *, hidden: bool = False) -> Iterator[Callable[[int, int],
 
 def summary(results: ResultFile, before: int, ignored: int) -> None:
     """Print how many records there are of each kind."""
-    console = _console(stderr=True)
+    console = new_console(stderr=True)
     total = results.total
     table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False)
     table.add_column("result")
@@ -218,14 +219,14 @@ def models(cards: Iterable[Card], default: str) -> None:
             f"{raw['metrics']['unseen']['auc']:.3f}",
             ", ".join(f"{point.fpr:g}" for point in item.points),
         )
-    _console().print(table)
+    new_console().print(table)
     note("faceproof models NAME shows a card: data, licences, metrics, limits")
 
 
 def model(item: Card) -> None:
     """Print one model's card."""
     raw: Any = item.raw
-    console = _console()
+    console = new_console()
     console.print(Text(f"{item.name} {item.version}", style="bold"))
     console.print(Text(f"{raw['description']}\nlicence: {raw['licence']}\nsha256: {item.sha256}"))
     points = Table(
@@ -259,7 +260,7 @@ def model(item: Card) -> None:
 
 def recalibration(result: Recalibration) -> None:
     """Print what a calibration found: the methods side by side, the thresholds, what was left out."""
-    console = _console()
+    console = new_console()
     methods = Table("method", "ECE", "NLL", "", box=box.SIMPLE, title="on groups not fitted on (five folds)")
     for one in result.comparisons:
         figures = ("does not fit", "") if math.isnan(one.nll) else (f"{one.ece:.4f}", f"{one.nll:.4f}")
@@ -296,4 +297,4 @@ def findings(found: Iterable[Finding]) -> None:
     for finding in found:
         mark = Text("ok", "green") if finding.good else Text("BAD", "bold red")
         table.add_row(mark, finding.what, Text(finding.found))
-    _console().print(table)
+    new_console().print(table)
