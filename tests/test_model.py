@@ -14,7 +14,6 @@ import onnxruntime
 import pytest
 
 from faceproof import FaceChecker, Gates, ModelError, UsageError
-from faceproof.calibration import Platt
 from faceproof.detectors.card import read_card
 from faceproof.detectors.onnx import OnnxDetector
 from faceproof.detectors.store import DEFAULT_MODEL, load_detector, shipped_models
@@ -150,7 +149,7 @@ def test_unknown_names_list_the_known() -> None:
 
 def test_verdict_follows_the_band() -> None:
     card = read_card(FOLDER)
-    platt = Platt(card.slope, card.intercept)
+    curve = card.calibration
     for fpr in (0.05, 0.01, 0.001):
         point = card.point(fpr)
         for score, label in (
@@ -161,8 +160,8 @@ def test_verdict_follows_the_band() -> None:
         ):
             verdict = decide(score, (), card, point)
             assert verdict.label == label
-            assert verdict.probability == pytest.approx(platt.probability(score))
-            assert verdict.evidence[0].weight == pytest.approx(card.slope * score + card.intercept)
+            assert verdict.probability == pytest.approx(curve.probability(score))
+            assert verdict.evidence[0].weight == pytest.approx(curve.log_odds(score))
             assert verdict.threshold_fpr == fpr
 
 

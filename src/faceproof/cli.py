@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from faceproof._version import VERSION
+from faceproof.cli_calibrate import calibrate
 from faceproof.cli_evaluate import evaluate
+from faceproof.cli_train import train
 
 if TYPE_CHECKING:
     from faceproof.scan import Options
@@ -243,6 +245,10 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="The findings as JS
         terminal.findings(findings)
     if any(not finding.good for finding in findings):
         raise typer.Exit(1)
+
+
+app.command()(train)
+app.command()(calibrate)
 
 
 def _options(

@@ -19,7 +19,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from faceproof.calibration import Platt, fit_platt, sigmoid, threshold_at
+from faceproof.calibration import fit_platt, threshold_at
+from faceproof.curves import Calibration
 from faceproof.detectors.base import Detector
 from faceproof.detectors.card import Card, read_card
 from faceproof.detectors.crops import cut
@@ -75,7 +76,7 @@ class Frozen:
     """
 
     thresholds: Mapping[float, float]
-    calibration: Platt | None
+    calibration: Calibration | None
     default_fpr: float
     where: str
 
@@ -86,18 +87,13 @@ class Frozen:
 
     def probability(self, scores: npt.ArrayLike) -> Floats | None:
         """Return the probability of generated for each score, 0 to 1; None without a calibration."""
-        return None if self.calibration is None else probabilities(self.calibration, scores)
+        return None if self.calibration is None else self.calibration.probability(np.asarray(scores, np.float64))
 
     @staticmethod
     def of_card(card: Card) -> Frozen:
         """Return what a model's card says."""
         points = {point.fpr: point.threshold for point in card.points}
-        return Frozen(points, Platt(card.slope, card.intercept), card.default_fpr, "its card")
-
-
-def probabilities(calibration: Platt, scores: npt.ArrayLike) -> Floats:
-    """Return the probability of generated for each score: the one place that knows the curve's form."""
-    return sigmoid(calibration.slope * np.asarray(scores, dtype=np.float64) + calibration.intercept)
+        return Frozen(points, card.calibration, card.default_fpr, "its card")
 
 
 def freeze(labels: npt.ArrayLike, scores: npt.ArrayLike, where: str) -> Frozen:

@@ -1,9 +1,8 @@
-"""Labelled faces, from manifests or folders, and the crops a detector is trained and measured on.
+"""Labelled faces, from manifests or folders, and the order in which a training sees them.
 
 A manifest is a CSV with at least `path, label, source, split, group` (and `generator` for generated
 pictures; `age, sex, ethnicity, licence` where known); paths are relative to it. A folder has one folder
-a split in it, with one folder a class. Faces are found and aligned by the same code that checks
-pictures, so what a detector sees in training is what it will see in use.
+a split in it, with one folder a class.
 """
 
 from __future__ import annotations
@@ -15,16 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from faceproof.errors import UsageError
-from faceproof.faces.alignment import align
-from faceproof.faces.detection import FaceDetector
-from faceproof.images import SUFFIXES, load
-from faceproof.perturb import View, random_chain
+from faceproof.images import SUFFIXES
 
 __all__ = [
-    "Sample", "Sampler", "find_landmarks", "read_data", "read_folder", "read_folders", "read_manifest", "training_crop",
+    "Sample", "Sampler", "read_data", "read_folder", "read_folders", "read_manifest",
 ]  # fmt: skip
 
 LABELS = {"photograph": 0, "generated": 1}
@@ -211,36 +206,35 @@ def _drop_straddling(samples: list[Sample]) -> list[Sample]:
     return [sample for sample in samples if best[sample.group] == sample.split]
 
 
-def find_landmarks(samples: Sequence[Sample], detector: FaceDetector) -> npt.NDArray[np.float32]:
-    """Return (N, 5, 2) float32 landmarks of the largest face in each picture; NaN where there is none."""
-    found = np.full((len(samples), 5, 2), np.nan, np.float32)
-    for index, sample in enumerate(samples):
-        faces = detector.detect(load(sample.path).pixels)
-        if faces:
-            found[index] = faces[0].landmarks
-    return found
-
-
 @dataclass(frozen=True)
 class Sampler:
-    """An endless, repeatable order of samples: classes in turn, sources evenly, pictures reshuffled.
+    """An endless, repeatable order of samples; pictures are reshuffled when all of a kind were drawn.
 
     Attributes:
         samples: what is drawn from.
         seed: the order is a function of the seed and the position alone, so training can resume.
+        balance: "source" (classes in turn, sources evenly), "class" (classes in turn) or "none".
     """
 
     samples: Sequence[Sample]
     seed: int = 0
+    balance: str = "source"
 
     def indices(self, count: int) -> Iterator[int]:
         """Yield `count` positions in `samples`."""
         strata: tuple[dict[str, list[int]], dict[str, list[int]]] = ({}, {})
         for index, sample in enumerate(self.samples):
-            strata[sample.label].setdefault(sample.stratum, []).append(index)
+            stratum = sample.stratum if self.balance == "source" else ""
+            strata[sample.label].setdefault(stratum, []).append(index)
         if not strata[0] or not strata[1]:
             raise UsageError("training needs photographs and generated pictures; one class is empty")
         rng = np.random.default_rng(self.seed)
+        if self.balance == "none":
+            whole: list[int] = []
+            for _ in range(count):
+                whole = whole or [int(i) for i in rng.permutation(len(self.samples))]
+                yield whole.pop()
+            return
         decks: dict[tuple[int, str], list[int]] = {}
         rounds: list[list[str]] = [[], []]
         for position in range(count):
@@ -252,20 +246,6 @@ class Sampler:
             if not deck:
                 deck.extend(int(i) for i in rng.permutation(strata[label][stratum]))
             yield deck.pop()
-
-
-def training_crop(
-    pixels: npt.NDArray[np.uint8], landmarks: npt.NDArray[np.float32], size: int, rng: np.random.Generator
-) -> npt.NDArray[np.uint8]:
-    """Return one augmented crop (size, size, 3) uint8 RGB: random chain, jittered alignment, flip."""
-    view = random_chain(View(pixels, landmarks), rng)
-    assert view.landmarks is not None  # given above, and chains carry them along
-    eyes = float(np.hypot(*(view.landmarks[1] - view.landmarks[0])))
-    shaken = view.landmarks + rng.normal(0, 0.03 * eyes, (5, 2)).astype(np.float32)
-    centre = shaken.mean(0)
-    shaken = (shaken - centre) * np.float32(rng.uniform(0.9, 1.12)) + centre
-    result = align(view.pixels, shaken, size)
-    return result[:, ::-1].copy() if rng.random() < 0.5 else result
 
 
 def pool_digest(samples: Sequence[Sample]) -> str:

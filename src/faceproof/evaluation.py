@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from faceproof.calibration import Platt
-from faceproof.contenders import ModelContender, probabilities
-from faceproof.datasets import Sample
+from faceproof.contenders import ModelContender
+from faceproof.curves import Calibration
+from faceproof.datasets import LABELS, Sample
 from faceproof.detectors.base import Detector
 from faceproof.errors import UsageError
 from faceproof.faces.detection import FaceDetector
@@ -148,7 +148,7 @@ def from_readings(samples: Sequence[Sample], readings: Sequence[Reading], name: 
     )
 
 
-def report(scores: Scores, calibration: Platt | None, threshold: float, *, rounds: int = 1000) -> dict[str, Any]:
+def report(scores: Scores, calibration: Calibration | None, threshold: float, *, rounds: int = 1000) -> dict[str, Any]:
     """Return the figures a card and a results table hold, over all faces found.
 
     Args:
@@ -215,12 +215,12 @@ def report(scores: Scores, calibration: Platt | None, threshold: float, *, round
 
 
 def _calibration_figures(
-    y: npt.NDArray[np.int64], s: npt.NDArray[np.float64], calibration: Platt | None
+    y: npt.NDArray[np.int64], s: npt.NDArray[np.float64], calibration: Calibration | None
 ) -> dict[str, float]:
     """`nll_balanced` gives each class half the weight, as the calibration's prior of one half does."""
     if calibration is None:
         return {"ece": math.nan, "nll": math.nan, "nll_balanced": math.nan}
-    p = probabilities(calibration, s)
+    p = calibration.probability(s)
     weight = np.where(y == 1, 0.5 / (y == 1).sum(), 0.5 / (y == 0).sum())
     likelihood = np.clip(np.where(y == 1, p, 1 - p), 1e-15, 1)
     return {"ece": ece(y, p), "nll": nll(y, p), "nll_balanced": float(-2 * np.sum(weight * np.log(likelihood)))}
@@ -277,7 +277,8 @@ def read_scores(path: str | Path) -> Scores:
 def _parsed(row: dict[str, str], where: str) -> tuple[Sample, float, bool, float]:
     """Sample, score, whether it is judged, threshold of its fold."""
     try:
-        label, score, threshold = int(row["label"]), float(row["score"]), float(row.get("threshold") or "nan")
+        score, threshold = float(row["score"]), float(row.get("threshold") or "nan")
+        label = LABELS[row["label"]] if row["label"] in LABELS else int(row["label"])
     except (TypeError, ValueError) as err:
         raise UsageError(f"{where}: {err}; mend the row or write the scores again") from None
     if label not in (0, 1) or not math.isfinite(score):

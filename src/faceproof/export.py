@@ -81,7 +81,11 @@ def _store_half(model: object) -> None:
 
 
 def parity(
-    network: nn.Module, score: npt.NDArray[np.float32], crops: npt.NDArray[np.uint8], mean: float, std: float
+    network: nn.Module,
+    score: npt.NDArray[np.float32],
+    crops: npt.NDArray[np.uint8],
+    mean: npt.ArrayLike,
+    std: npt.ArrayLike,
 ) -> dict[str, float]:
     """Compare torch's scores with those another engine gave for the same crops.
 
@@ -89,7 +93,7 @@ def parity(
         network: (N, 3, S, S) -> (N, 1).
         score: (N,) of the other engine.
         crops: (N, S, S, 3) uint8 RGB.
-        mean, std: of the normalisation.
+        mean, std: of the normalisation, one number or one a channel, of RGB in 0-1.
 
     Returns:
         Largest and mean absolute difference of scores, and how many crops.
@@ -100,13 +104,14 @@ def parity(
 
 
 def torch_scores(
-    network: nn.Module, crops: npt.NDArray[np.uint8], mean: float, std: float, *, batch: int = 32
+    network: nn.Module, crops: npt.NDArray[np.uint8], mean: npt.ArrayLike, std: npt.ArrayLike, *, batch: int = 32
 ) -> npt.NDArray[np.float32]:
     """Score crops (N, S, S, 3) uint8 RGB with the torch network; (N,) float32."""
     network.eval()
     parts = []
+    shift, spread = (torch.as_tensor(np.asarray(v, np.float32).reshape(-1, 1, 1)) for v in (mean, std))
     with torch.inference_mode():
         for chunk in torch.from_numpy(crops).split(batch):
-            images = (chunk.permute(0, 3, 1, 2).float() / 255 - mean) / std
+            images = (chunk.permute(0, 3, 1, 2).float() / 255 - shift) / spread
             parts.append(network(images).squeeze(1).numpy())
     return np.concatenate(parts).astype(np.float32)

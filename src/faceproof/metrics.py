@@ -93,20 +93,32 @@ def balanced_accuracy(labels: npt.ArrayLike, scores: npt.ArrayLike, threshold: f
     return float((called[y == 1].mean() + (~called[y == 0]).mean()) / 2)
 
 
-def ece(labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, bins: int = 15) -> float:
-    """Expected calibration error over equally wide bins (Naeini et al. 2015), of P(generated)."""
+def ece(
+    labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, bins: int = 15, weights: npt.ArrayLike | None = None
+) -> float:
+    """Expected calibration error over equally wide bins (Naeini et al. 2015), of P(generated).
+
+    Args:
+        labels, probabilities: (N,).
+        bins: how many.
+        weights: (N,) how much each counts; alike if None.
+    """
     y, p = _checked(labels, probabilities)
+    w = np.full(len(y), 1 / len(y)) if weights is None else np.asarray(weights, dtype=np.float64)
     index = np.clip((p * bins).astype(int), 0, bins - 1)
-    count = np.bincount(index, minlength=bins)
-    gap = np.abs(np.bincount(index, p, bins) - np.bincount(index, y, bins))
-    return float(gap[count > 0].sum() / len(y))
+    gap = np.abs(np.bincount(index, w * p, bins) - np.bincount(index, w * y, bins))
+    return float(gap.sum() / w.sum())
 
 
-def nll(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
-    """Mean negative log-likelihood in nats; probabilities are kept 1e-15 away from 0 and 1."""
+def nll(labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, weights: npt.ArrayLike | None = None) -> float:
+    """Mean negative log-likelihood in nats; probabilities are kept 1e-15 away from 0 and 1.
+
+    `weights` (N,) says how much each counts; alike if None.
+    """
     y, p = _checked(labels, probabilities)
     p = np.clip(p, 1e-15, 1 - 1e-15)
-    return float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)))
+    loss = -(y * np.log(p) + (1 - y) * np.log(1 - p))
+    return float(np.average(loss, weights=None if weights is None else np.asarray(weights, dtype=np.float64)))
 
 
 def spearman(a: npt.ArrayLike, b: npt.ArrayLike) -> float:

@@ -1,14 +1,14 @@
-"""What happens to pictures on their way: recompression, resizing, thumbnails, blur, noise, cropping.
+"""What happens to pictures on their way: recompression, resizing, screenshots, blur, noise, cropping.
 
-The same chains serve training and measuring, and both classes always go through the same ones: a
-detector trained otherwise learns the chain instead of the trace. Everything is deterministic in the
-generator that is handed in. Pixels are (H, W, 3) uint8 RGB throughout; landmarks, where given, are
-(5, 2) x, y pixels and follow the picture.
+These are the single steps; `chains` strings them together, by name for measuring and at random for
+training. Both classes always go through the same ones: a detector trained otherwise learns the step
+instead of the trace. Whatever is random is a function of the generator that is handed in. Pixels are
+(H, W, 3) uint8 RGB throughout; landmarks, where given, are (5, 2) float32 x, y pixels and follow the
+picture. A picture of one pixel goes through every step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,16 +19,23 @@ from faceproof.errors import UsageError, unknown_name
 from faceproof.extras import opencv
 
 __all__ = [
-    "CHAINS",
+    "CHROMA",
+    "KERNELS",
+    "LARGEST",
     "View",
-    "apply_chain",
     "blur",
+    "centre_crop",
     "crop",
+    "grey",
     "jpeg",
     "noise",
-    "random_chain",
+    "rescale",
     "resize",
+    "scale",
+    "screenshot",
+    "shift",
     "thumbnail",
+    "tone",
     "webp",
 ]
 
@@ -36,11 +43,26 @@ RGB = npt.NDArray[np.uint8]
 Rng = np.random.Generator
 
 KERNELS = ("nearest", "linear", "cubic", "area", "lanczos")
+"""Interpolation of `resize`, as OpenCV defines it: only "area" averages all pixels when shrinking. "nearest"
+takes the pixel under the new pixel's centre (OpenCV's plain one takes a corner, off by half a pixel)."""
+_FLAGS = dict(zip(KERNELS, ("NEAREST_EXACT", "LINEAR", "CUBIC", "AREA", "LANCZOS4"), strict=True))
+CHROMA = {"420": 0x221111, "422": 0x211111, "444": 0x111111}
+"""JPEG's chroma subsampling, with OpenCV's code for it."""
+LONGEST = {".jpg": 65500, ".webp": 16383}
+"""Pixels a side can have in a format."""
+LARGEST = 8192
+"""`scale` and `screenshot` do not enlarge past this many pixels on the longer side."""
 
 
 @dataclass(frozen=True)
 class View:
-    """A picture on its way, with the landmarks of the face that is followed (None: nobody's)."""
+    """A picture on its way, with the landmarks of the face that is followed (None: nobody's).
+
+    Attributes:
+        pixels: (H, W, 3) uint8 RGB.
+        landmarks: (5, 2) float32 x, y pixels (the middle of the top left pixel is 0, 0), or None. They
+            may leave the picture when it is cut.
+    """
 
     pixels: RGB
     landmarks: npt.NDArray[np.float32] | None = None
@@ -49,10 +71,9 @@ class View:
 def jpeg(view: View, quality: int, *, chroma: str = "420") -> View:
     """Recompress as JPEG: `quality` 1-100, `chroma` subsampling "420", "422" or "444"."""
     cv2 = opencv()
-    factors = {"420": 0x221111, "422": 0x211111, "444": 0x111111}
-    if chroma not in factors:
-        raise unknown_name("chroma subsampling", chroma, list(factors))
-    options = [cv2.IMWRITE_JPEG_QUALITY, int(quality), cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factors[chroma]]
+    if chroma not in CHROMA:
+        raise unknown_name("chroma subsampling", chroma, list(CHROMA))
+    options = [cv2.IMWRITE_JPEG_QUALITY, int(quality), cv2.IMWRITE_JPEG_SAMPLING_FACTOR, CHROMA[chroma]]
     return replace(view, pixels=_recode(view.pixels, ".jpg", options))
 
 
@@ -63,18 +84,35 @@ def webp(view: View, quality: int) -> View:
 
 def resize(view: View, longer: int, kernel: str = "area") -> View:
     """Resize until the longer side has `longer` pixels, with one of `KERNELS`."""
+    height, width = view.pixels.shape[:2]
+    factor = longer / max(height, width)
+    return _resize_to(view, max(1, round(width * factor)), max(1, round(height * factor)), kernel)
+
+
+def _resize_to(view: View, new_width: int, new_height: int, kernel: str) -> View:
     cv2 = opencv()
-    if kernel not in KERNELS:
+    if kernel not in _FLAGS:
         raise unknown_name("kernel", kernel, list(KERNELS))
     height, width = view.pixels.shape[:2]
-    scale = longer / max(height, width)
-    shape = (max(1, round(width * scale)), max(1, round(height * scale)))
-    flag = getattr(cv2, "INTER_" + {"lanczos": "LANCZOS4"}.get(kernel, kernel.upper()))
-    pixels = cv2.resize(view.pixels, shape, interpolation=flag)
-    factors = np.array([shape[0] / width, shape[1] / height], np.float32)
+    flag = getattr(cv2, "INTER_" + _FLAGS[kernel])
+    pixels = cv2.resize(view.pixels, (new_width, new_height), interpolation=flag)
+    factors = np.array([new_width / width, new_height / height], np.float32)
     # Pixel centres: x' = (x + .5) f - .5
     moved = None if view.landmarks is None else (view.landmarks + 0.5) * factors - 0.5
     return View(pixels, moved)
+
+
+def scale(view: View, factor: float, kernel: str = "area") -> View:
+    """Resize both sides by `factor` (rounded to whole pixels, at most `LARGEST`), with one of `KERNELS`."""
+    longer = max(view.pixels.shape[:2])
+    return resize(view, max(1, min(LARGEST, round(longer * factor))), kernel)
+
+
+def rescale(view: View, factor: float, kernel: str = "area") -> View:
+    """Shrink both sides by `factor` < 1 and go back to the very same size, both with one of `KERNELS`."""
+    height, width = view.pixels.shape[:2]
+    small = _resize_to(view, max(1, round(width * factor)), max(1, round(height * factor)), kernel)
+    return replace(view, pixels=_resize_to(small, width, height, kernel).pixels)
 
 
 def thumbnail(view: View, longer: int) -> View:
@@ -102,93 +140,85 @@ def crop(view: View, x0: int, y0: int, x1: int, y1: int) -> View:
     return View(np.ascontiguousarray(view.pixels[y0:y1, x0:x1]), moved)
 
 
-def _avatar(view: View, rng: Rng) -> View:
-    """What a social platform does to a profile picture: 400 px, JPEG 75, and JPEG 70 on the way back."""
-    return jpeg(jpeg(thumbnail(view, 400), 75), 70)
+def centre_crop(view: View, percent: float) -> View:
+    """Cut to `percent` of each side about the middle, moved just far enough to keep the landmarks if they fit."""
+    size = np.array(view.pixels.shape[1::-1])
+    kept = np.maximum(1, np.round(size * percent / 100)).astype(int)
+    start = (size - kept) // 2
+    if view.landmarks is not None:
+        low, high = np.floor(view.landmarks.min(0)), np.ceil(view.landmarks.max(0))
+        start = np.where(high - low < kept, np.clip(start, high + 1 - kept, low), start)
+        start = np.clip(start, 0, size - kept).astype(int)
+    return crop(view, int(start[0]), int(start[1]), int(start[0] + kept[0]), int(start[1] + kept[1]))
 
 
-CHAINS: dict[str, Callable[[View, Rng], View]] = {
-    "none": lambda view, rng: view,
-    "avatar": _avatar,
-    "jpeg95": lambda view, rng: jpeg(view, 95),
-    "jpeg75": lambda view, rng: jpeg(view, 75),
-    "jpeg50": lambda view, rng: jpeg(view, 50),
-    "jpeg30": lambda view, rng: jpeg(view, 30),
-    "webp75": lambda view, rng: webp(view, 75),
-    "thumb128": lambda view, rng: thumbnail(view, 128),
-    "thumb64": lambda view, rng: thumbnail(view, 64),
-    "level": lambda view, rng: jpeg(resize(view, 128), 75),
-    "blur1": lambda view, rng: blur(view, 1.0),
-    "noise4": lambda view, rng: noise(view, 4.0, rng),
-}
-"""Named chains for measuring."""
+def shift(view: View, pixels: int) -> View:
+    """Cut `pixels` rows and columns off the top and left, so that the next JPEG's 8 x 8 grid lies elsewhere."""
+    height, width = view.pixels.shape[:2]
+    return crop(view, pixels, pixels, width, height)
 
 
-def apply_chain(pixels: RGB, name: str, *, seed: int = 0) -> RGB:
-    """Send a picture through a named chain.
+def grey(view: View) -> View:
+    """Turn into black and white (ITU-R BT.601 luma, the one JPEG uses), still with three channels."""
+    cv2 = opencv()
+    luma = cv2.cvtColor(view.pixels, cv2.COLOR_RGB2GRAY)
+    return replace(view, pixels=cv2.cvtColor(luma, cv2.COLOR_GRAY2RGB))
 
-    Raises:
-        UsageError: no chain of that name.
+
+def tone(view: View, gamma: float, gains: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> View:
+    """Change brightness and colour: each channel becomes 255 gain (x / 255) ** gamma, rounded to 8 bits."""
+    curve = (np.arange(256) / 255.0) ** gamma
+    table = np.clip(np.round(255 * curve[:, None] * np.array(gains)), 0, 255).astype(np.uint8)
+    return replace(view, pixels=opencv().LUT(view.pixels, table[:, None, :]))
+
+
+def screenshot(view: View, factor: float, rng: Rng) -> View:
+    """Show the picture on a page at `factor` times its size, capture the screen, cut it out and save it again.
+
+    Modelled: scaling by a non-integer factor to whole pixels of the display (linear when enlarged, area
+    average when shrunk); a slight change of colours between picture and display profile (gamma 0.96-1.04,
+    each channel dimmed by at most 2 %), rounded to 8 bits; a cut by hand, that leaves up to 4 % of the page (one
+    plain grey) or loses up to 2 % of the picture on each side; saving as PNG (half of the time, changes
+    nothing) or JPEG 80-95. Not modelled: photographs taken of a screen (moire, glare, perspective), text
+    or buttons over the picture, sharpening by the browser, wide gamut and HDR displays, night colours.
+
+    Args:
+        view: the picture; at most `LARGEST` pixels are shown on the longer side.
+        factor: display pixels per picture pixel; CSS size and device pixel ratio in one.
+        rng: draws everything else.
     """
-    if name not in CHAINS:
-        raise unknown_name("chain", name, list(CHAINS))
-    return CHAINS[name](View(pixels), np.random.default_rng(seed)).pixels
+    shown = scale(view, factor, "linear" if factor > 1 else "area")
+    gains = 1 - rng.uniform(0, 0.02, 3)
+    shown = tone(shown, rng.uniform(0.96, 1.04), (gains[0], gains[1], gains[2]))
+    edges = np.round(rng.uniform(-0.02, 0.04, 4) * max(shown.pixels.shape[:2])).astype(int)
+    page = int(rng.choice([255, 255, 243, 34, 0]))
+    captured = _frame(shown, edges, page)
+    saved_as_png = rng.random() < 0.5
+    return captured if saved_as_png else jpeg(captured, int(rng.integers(80, 96)))
 
 
-def random_chain(view: View, rng: Rng) -> View:
-    """Send a picture through a random life: cut, resized, up to two of blur, noise or a second resize, recompressed.
-
-    The final size is drawn from one distribution whatever the picture's own size, and the last codec
-    and quality too, so that neither says anything about the class (DATA.md: size alone gives AUC 0.79).
-    """
-    if view.landmarks is not None and rng.random() < 0.35:
-        view = _tight(view, view.landmarks, rng)
-    if rng.random() < 0.7:
-        view = _random_size(view, rng)
-    for _ in range(int(rng.integers(0, 3))):
-        view = _SPICES[int(rng.integers(len(_SPICES)))](view, rng)
-    for _ in range(1 + int(rng.random() < 0.35)):
-        if rng.random() < 0.9:
-            view = _random_codec(view, rng)
-    return view
-
-
-def _tight(view: View, landmarks: npt.NDArray[np.float32], rng: Rng) -> View:
-    """Cut around the face, from a passport picture's frame to one that loses hair and ears."""
-    middle = landmarks.mean(0)
-    eyes = float(np.hypot(*(landmarks[1] - landmarks[0])))
-    half = np.maximum(eyes * rng.uniform(1.15, 2.2), 16) * rng.uniform(0.92, 1.08, 4)
-    x0, y0 = middle - half[:2]
-    x1, y1 = middle + half[2:]
-    return crop(view, int(x0), int(y0), int(x1), int(y1))
-
-
-def _random_size(view: View, rng: Rng) -> View:
-    longer = max(view.pixels.shape[:2])
-    target = int(np.exp(rng.uniform(np.log(80), np.log(256))))
-    kernel = KERNELS[1 + int(rng.integers(len(KERNELS) - 1))]
-    return resize(view, min(target, int(longer * 1.25)), kernel)
-
-
-def _random_codec(view: View, rng: Rng) -> View:
-    if rng.random() < 0.15:
-        return webp(view, int(rng.integers(45, 96)))
-    chroma = "444" if rng.random() < 0.3 else "420"
-    return jpeg(view, int(rng.integers(40, 97)), chroma=chroma)
-
-
-_SPICES: tuple[Callable[[View, Rng], View], ...] = (
-    lambda view, rng: blur(view, rng.uniform(0.3, 1.2)),
-    lambda view, rng: noise(view, rng.uniform(1.0, 5.0), rng),
-    _random_size,
-    _random_codec,
-)
+def _frame(view: View, edges: npt.NDArray[np.int_], page: int) -> View:
+    """Add (above 0) or cut (below 0) pixels on the left, top, right, bottom; `page` is the grey level added."""
+    height, width = view.pixels.shape[:2]
+    cut, added = np.maximum(-edges, 0), np.maximum(edges, 0)
+    view = crop(view, cut[0], cut[1], width - cut[2], height - cut[3])
+    left, top, right, bottom = (int(n) for n in added)
+    cv2 = opencv()
+    pixels = cv2.copyMakeBorder(view.pixels, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(page,) * 3)
+    moved = None if view.landmarks is None else view.landmarks + np.array([left, top], np.float32)
+    return View(pixels, moved)
 
 
 def _recode(pixels: RGB, suffix: str, options: list[int]) -> RGB:
     cv2 = opencv()
-    done, data = cv2.imencode(suffix, pixels[:, :, ::-1], options)
+    height, width = pixels.shape[:2]
+    if max(height, width) > LONGEST[suffix]:
+        # Asked first: OpenCV would also write its own lines to standard error.
+        name = {".jpg": "JPEG", ".webp": "WebP"}[suffix]
+        raise UsageError(f"{name} holds at most {LONGEST[suffix]} pixels a side, the picture has {width} x {height}")
+    done, data = cv2.imencode(suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
     if not done:
         raise UsageError(f"cannot encode a picture of shape {pixels.shape} as {suffix}")
     decoded: Any = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    return np.ascontiguousarray(decoded[:, :, ::-1])
+    recoded: RGB = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+    return recoded

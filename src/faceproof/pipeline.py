@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from faceproof._version import VERSION
-from faceproof.calibration import Platt
 from faceproof.detectors.base import Detector
 from faceproof.detectors.card import Card, OperatingPoint
 from faceproof.detectors.crops import cut
@@ -184,16 +183,16 @@ class FaceChecker:
             for f, reasons, score in zip(prepared.faces, prepared.quality, scores, strict=True)
         )
         status = "error" if prepared.error is not None else "ok" if faces else "no_face"
-        platt = Platt(self.card.slope, self.card.intercept)
+        curve = self.card.calibration
         return ImageResult(
             path=prepared.name,
             status=status,  # type: ignore[arg-type]
             model=self.card.identity,
             face_detector=self.face_detector.name,
             version=VERSION,
-            threshold=platt.probability(self.point.threshold),
+            threshold=curve.probability(self.point.threshold),
             threshold_fpr=self.point.fpr,
-            band=(platt.probability(self.point.low), platt.probability(self.point.high)),
+            band=(curve.probability(self.point.low), curve.probability(self.point.high)),
             sha256=prepared.sha256,
             width=prepared.width,
             height=prepared.height,

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from faceproof.chains import apply_chain
 from faceproof.contenders import Contender, Spec
 from faceproof.detectors.crops import CropSpec, cut
 from faceproof.errors import PictureError, UsageError
 from faceproof.faces.detection import FaceDetector, RetinaFace
 from faceproof.faces.quality import Gates
 from faceproof.images import load
-from faceproof.perturb import apply_chain
 from faceproof.workers import Job, default_workers, in_order
 
 __all__ = ["Facts", "Reading", "Task", "check_chains", "jpeg_quality", "read_one", "readings"]
@@ -61,7 +61,7 @@ class Task:
 
     Attributes:
         path: the picture.
-        chain: what happens to it first (`faceproof.perturb`).
+        chain: what happens to it first (`faceproof.chains`).
         seed: of the chain.
         wanted: names of the contenders; none: the facts only.
     """

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from rich import box
@@ -18,10 +19,13 @@ from faceproof.detectors.card import Card
 from faceproof.doctor import Finding
 from faceproof.errors import FaceproofError, plain
 from faceproof.inputs import Inputs
+from faceproof.recalibration import Recalibration
 from faceproof.records import Face, ImageResult
 from faceproof.reports import ResultFile
 
-__all__ = ["card", "findings", "model", "models", "new_console", "note", "progress", "summary"]
+__all__ = [
+    "card", "counted", "findings", "model", "models", "new_console", "note", "progress", "recalibration", "summary",
+]  # fmt: skip
 
 STYLES = {
     "photograph": "bold green",
@@ -32,6 +36,8 @@ STYLES = {
 }
 WORDS = {"no_face": "NO FACE", "error": "NOT READABLE"}
 WIDTH = 100
+SHOWN = 10
+"""Unreadable pictures that are named one by one."""
 
 
 def new_console(*, stderr: bool = False) -> Console:
@@ -162,6 +168,19 @@ def _count(inputs: Inputs, bar: _Bar) -> None:
         bar.expect(inputs.count())
 
 
+@contextlib.contextmanager
+def counted(what: str, *, hidden: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on standard error; give what is to be called with pictures done and in all."""
+    console = new_console(stderr=True)
+    if hidden or not console.is_terminal:
+        yield lambda done, total: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as live:
+        task = live.add_task(what, total=None)
+        yield lambda done, total: live.update(task, completed=done, total=total)
+
+
 def summary(results: ResultFile, before: int, ignored: int) -> None:
     """Print how many records there are of each kind."""
     console = new_console(stderr=True)
@@ -227,7 +246,7 @@ def model(item: Card) -> None:
         low, high = row["auc_interval"]
         measured.add_row(
             split, str(row["photographs"]), str(row["generated"]), f"{row['auc']:.3f} ({low:.3f} to {high:.3f})",
-            f"{row['tpr_at_fpr_1']:.2f}", f"{row['ece']:.3f}",
+            f"{row['tpr_at_fpr_1']:.2f}", f"{row['ece']:.3f}" if "ece" in row else "not measured",
         )  # fmt: skip
     console.print(measured)
     sources = Table("trained on", "class", "pictures", "licence", box=box.SIMPLE)
@@ -237,6 +256,37 @@ def model(item: Card) -> None:
     console.print(Text("limits", style="bold"))
     for line in raw["limits"]:
         console.print(Text(f"- {line}"))
+
+
+def recalibration(result: Recalibration) -> None:
+    """Print what a calibration found: the methods side by side, the thresholds, what was left out."""
+    console = new_console()
+    methods = Table("method", "ECE", "NLL", "", box=box.SIMPLE, title="on groups not fitted on (five folds)")
+    for one in result.comparisons:
+        figures = ("does not fit", "") if math.isnan(one.nll) else (f"{one.ece:.4f}", f"{one.nll:.4f}")
+        methods.add_row(one.method, *figures, Text("taken", "bold green") if one.method == result.method else "")
+    console.print(methods)
+    points = Table("FPR", "threshold (score)", "95 % interval", "probability", "method", box=box.SIMPLE)
+    points.title = f"operating points, from {result.photographs} photographs"
+    for point in result.points:
+        mark = " (default)" if point.fpr == result.default_fpr else ""
+        points.add_row(
+            f"{point.fpr:g}{mark}", f"{point.threshold:.2f}", f"{point.low:.2f} to {point.high:.2f}",
+            f"{result.calibration.probability(point.threshold):.3f}", point.method,
+        )  # fmt: skip
+    console.print(points)
+    console.print(Text(
+        f"fitted on {result.photographs} photographs and {result.generated} generated faces of {result.groups} groups; "
+        f"left out: {result.faceless} without a face, {result.not_judged} not fit to be judged, "
+        f"{result.trained} of groups that trained the model, {len(result.unreadable)} not readable"
+    ))  # fmt: skip
+    for path, why in result.unreadable[:SHOWN]:
+        console.print(Text(plain(f"not readable: {path}: {why}"), STYLES["error"]))
+    if len(result.unreadable) > SHOWN:
+        console.print(Text(f"and {len(result.unreadable) - SHOWN} more; --json names them all", STYLES["error"]))
+    for line in result.notes:
+        console.print(Text(plain(f"note: {line}"), "bright_black"))
+    console.print(Text(plain(f"wrote {result.folder}: {result.model}, made from {result.parent}")))
 
 
 def findings(found: Iterable[Finding]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from faceproof.calibration import Platt
 from faceproof.detectors.card import Card, OperatingPoint
 from faceproof.records import Evidence, QualityReason, Verdict
 
@@ -21,10 +20,10 @@ def decide(score: float, quality: tuple[QualityReason, ...], card: Card, point: 
         point: operating point in force. At or above `point.high` the face is called generated, below
             `point.low` a photograph, between them nothing is claimed.
     """
-    platt = Platt(card.slope, card.intercept)
-    odds = platt.log_odds(score)
-    flagged = platt.probability(point.threshold)
-    band = (platt.probability(point.low), platt.probability(point.high))
+    curve = card.calibration
+    odds = curve.log_odds(score)
+    flagged = curve.probability(point.threshold)
+    band = (curve.probability(point.low), curve.probability(point.high))
     leaning = "generated" if odds > 0 else "photograph"
     evidence = Evidence(
         f"detector {card.name} {card.version}",
@@ -53,7 +52,7 @@ def decide(score: float, quality: tuple[QualityReason, ...], card: Card, point: 
     return Verdict(
         label=label,  # type: ignore[arg-type]
         score=score,
-        probability=platt.probability(score),
+        probability=curve.probability(score),
         threshold=flagged,
         threshold_fpr=point.fpr,
         band=band,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from faceproof.curves import Calibration, calibration_from_card
 from faceproof.detectors.crops import CropSpec
 from faceproof.errors import ModelError, UsageError
 
@@ -61,7 +62,7 @@ class Card:
         crop: what the model takes; cards before version 0.2 mean the aligned face in colours.
         mean, std: per channel, of RGB in 0-1: input = (rgb / 255 - mean) / std.
         eye_distance, eye_height: of the crop template, shares of the crop's side.
-        slope, intercept: log-odds = slope * score + intercept (Platt).
+        calibration: the curve from score to log-odds of generated (`faceproof.curves`).
         prior: prevalence of generated faces that the probability assumes.
         points: operating points, strictest last.
         default_fpr: the one in force unless another is asked for.
@@ -77,8 +78,7 @@ class Card:
     std: tuple[float, float, float]
     eye_distance: float
     eye_height: float
-    slope: float
-    intercept: float
+    calibration: Calibration
     prior: float
     points: tuple[OperatingPoint, ...]
     default_fpr: float
@@ -123,7 +123,16 @@ def read_card(folder: str | Path) -> Card:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         card = _parse(raw)
-    except (UsageError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
+    except (
+        UsageError,
+        ModelError,
+        ArithmeticError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as err:
         what = f"field {err} is missing" if isinstance(err, KeyError) else str(err)
         raise ModelError(f"{path} is not a usable card: {what}; get the model again") from err
     weights = folder / card.file
@@ -162,15 +171,12 @@ def _parse(raw: dict[str, Any]) -> Card:
         std=(std[0], std[1], std[2]),
         eye_distance=float(crop["eye_distance"]),
         eye_height=float(crop["eye_height"]),
-        slope=float(calibration["slope"]),
-        intercept=float(calibration["intercept"]),
+        calibration=calibration_from_card(calibration),
         prior=float(calibration["prior"]),
         points=tuple(sorted(points, key=lambda p: -p.fpr)),
         default_fpr=float(raw["default_fpr"]),
         raw=raw,
     )
-    if not (card.slope > 0 and math.isfinite(card.slope) and math.isfinite(card.intercept)):
-        raise ValueError("the calibration's slope must be positive and both numbers finite")
     for key in ("training", "metrics", "limits", "licence"):
         if not raw[key]:
             raise ValueError(f"{key} is empty")

@@ -1,0 +1,146 @@
+"""`faceproof train`. As in `cli`, only typer is imported before the command runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from faceproof.datasets import Sample
+
+__all__ = ["train"]
+
+
+def train(
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="The run's folder; its model goes to DIR/model.", show_default=False
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", "-d", metavar="PATH", help="A manifest, or a folder SPLIT/CLASS/.", show_default=False),
+    ] = None,
+    real: Annotated[
+        list[str] | None,
+        typer.Option("--real", metavar="DIR", help="Photographs: DIR/train, DIR/val; repeatable.", show_default=False),
+    ] = None,
+    generated: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--generated", metavar="DIR", help="Generated faces in DIR/train, DIR/val; repeatable.", show_default=False
+        ),
+    ] = None,
+    preset: Annotated[str, typer.Option("--preset", "-p", help="Recipe; --presets lists them.")] = "faceproof",
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            "-s",
+            metavar="FIELD=VALUE",
+            help="Change a field of the recipe: backbone=resnet18, samples=20000, start=random, ...; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of everything random.", show_default="0")] = None,
+    leave_out: Annotated[
+        int | None,
+        typer.Option(
+            "--leave-out",
+            metavar="FOLDS",
+            help="Train FOLDS times, each without some generators and sources, and score those; 0: one per generator.",
+            show_default=False,
+        ),
+    ] = None,
+    train_split: Annotated[str, typer.Option("--train-split", help="Split to fit on.")] = "train",
+    val_split: Annotated[str, typer.Option("--val-split", help="Split to look at, stop by and calibrate on.")] = "val",
+    accelerator: Annotated[str, typer.Option("--accelerator", help="auto, cpu, cuda or mps.")] = "auto",
+    devices: Annotated[str, typer.Option("--devices", help="How many, or auto for all.")] = "auto",
+    precision: Annotated[
+        str, typer.Option("--precision", help="auto (bf16 on CUDA), 32-true, bf16-mixed or 16-mixed.")
+    ] = "auto",
+    workers: Annotated[int, typer.Option("--workers", "-j", min=0, help="Processes reading pictures, per device.")] = 1,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard logs to DIR/tb.")] = False,
+    drop_straddling: Annotated[
+        bool, typer.Option("--drop-straddling", help="Keep groups of several splits in the one furthest from fitting.")
+    ] = False,
+    skip_unreadable: Annotated[bool, typer.Option("--skip-unreadable", help="Leave unreadable pictures out.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Package a finished run again.")] = False,
+    presets: Annotated[bool, typer.Option("--presets", help="List the recipes and end.")] = False,
+) -> None:
+    """Train a detector, calibrate it on val and write it as a model folder that check and scan can use.
+
+    Stop it whenever you like: the same command goes on from the last checkpoint, with the same result.
+    """
+    import shlex
+    import sys
+    from pathlib import Path
+
+    from faceproof import terminal_training
+    from faceproof.errors import UsageError
+    from faceproof.extras import require
+    from faceproof.recipes import PRESETS
+    from faceproof.recipes import preset as named
+
+    if presets:
+        terminal_training.presets(PRESETS)
+        return
+    if out is None:
+        raise UsageError("give --out DIR, the folder for checkpoints, logs and the model")
+    recipe = named(preset, **_changes(changes or []) | ({} if seed is None else {"seed": seed}))
+    require("train")
+    from faceproof.runs import Job, leave_out_runs, train_model
+    from faceproof.training import Device
+    from faceproof.training_log import Files, TensorBoard, Together, Watcher
+
+    samples = _samples(data, real or [], generated or [], drop_straddling=drop_straddling)
+    folder = Path(out)
+    with terminal_training.training() as shown:
+        folder.mkdir(parents=True, exist_ok=True)
+        logs: list[Watcher] = [shown, Files(folder), *([TensorBoard(folder / "tb")] if tensorboard else [])]
+        job = Job(
+            name=data or ", ".join([*(real or []), *(generated or [])]),
+            samples=samples, out=folder, train_split=train_split, val_split=val_split,
+            command=shlex.join(["faceproof", *sys.argv[1:]]),
+            device=Device(accelerator, int(devices) if devices.isdigit() else devices, precision, workers),
+            skip_unreadable=skip_unreadable, counted=shown.counted,
+        )  # fmt: skip
+        if leave_out is None:
+            card = train_model(job, recipe, watcher=Together(*logs), overwrite=overwrite)
+        else:
+            table = leave_out_runs(job, recipe, folds=leave_out or None, watcher=shown)
+    if leave_out is None:
+        terminal_training.trained(card, folder / "model")
+    else:
+        terminal_training.said(f"wrote {table}; faceproof evaluate --scores {table} --out DIR tells what it says")
+
+
+def _samples(data: str | None, real: list[str], generated: list[str], *, drop_straddling: bool) -> list[Sample]:
+    from faceproof.datasets import read_data, read_folders
+    from faceproof.errors import UsageError
+
+    if data is not None and not real and not generated:
+        return read_data(data, drop_straddling=drop_straddling)
+    if data is None and (real or generated):
+        return read_folders(real, generated, drop_straddling=drop_straddling)
+    raise UsageError("give either --data PATH, or --real DIR and --generated DIR (each as often as needed)")
+
+
+def _changes(texts: list[str]) -> dict[str, Any]:
+    """Read FIELD=VALUE; values as in JSON, plain words as text."""
+    import json
+
+    from faceproof.errors import UsageError
+
+    found: dict[str, Any] = {}
+    for text in texts:
+        field, sign, value = text.partition("=")
+        if not sign or not field:
+            raise UsageError(f"--set {text!r} is not FIELD=VALUE, such as samples=20000")
+        try:
+            found[field.strip()] = json.loads(value)
+        except ValueError:
+            found[field.strip()] = None if value == "None" else value
+    return found

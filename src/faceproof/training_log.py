@@ -1,0 +1,161 @@
+"""Where a training tells how it goes: CSV and a learning-curve picture, TensorBoard, the terminal."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+from faceproof.extras import require
+
+__all__ = ["Epoch", "Files", "Progress", "Silent", "TensorBoard", "Together", "Watcher"]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch ended with.
+
+    Attributes:
+        number: from 1.
+        step: steps done.
+        rate: learning rate of its last step.
+        loss: mean training loss of the epoch.
+        val_loss: binary cross-entropy on val, classes weighted alike.
+        val_auc, val_tpr: AUC and TPR at FPR 1 % on val, of the weights that would be kept.
+    """
+
+    number: int
+    step: int
+    rate: float
+    loss: float
+    val_loss: float
+    val_auc: float
+    val_tpr: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        step, steps: done and in all.
+        loss: mean of the last 50 steps.
+        pace: crops a second since the start or resume.
+        waiting: share of the time that the network waited for pictures, 0 to 1.
+        left: seconds left at this pace.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    pace: float
+    waiting: float
+    left: float
+
+
+class Watcher(Protocol):
+    """Hears of a run's progress."""
+
+    def note(self, text: str) -> None:
+        """A sentence for the user."""
+
+    def progress(self, progress: Progress) -> None:
+        """Every few steps."""
+
+    def epoch(self, history: Sequence[Epoch]) -> None:
+        """After every epoch, all epochs so far."""
+
+
+class Silent:
+    """Hears and says nothing."""
+
+    def note(self, text: str) -> None:
+        """Ignore."""
+
+    def progress(self, progress: Progress) -> None:
+        """Ignore."""
+
+    def epoch(self, history: Sequence[Epoch]) -> None:
+        """Ignore."""
+
+
+class Together:
+    """Hands everything on to several watchers."""
+
+    def __init__(self, *watchers: Watcher) -> None:
+        self.watchers = watchers
+
+    def note(self, text: str) -> None:
+        """Hand on."""
+        for watcher in self.watchers:
+            watcher.note(text)
+
+    def progress(self, progress: Progress) -> None:
+        """Hand on."""
+        for watcher in self.watchers:
+            watcher.progress(progress)
+
+    def epoch(self, history: Sequence[Epoch]) -> None:
+        """Hand on."""
+        for watcher in self.watchers:
+            watcher.epoch(history)
+
+
+class Files(Silent):
+    """Writes `epochs.csv`, and `curve.png` where matplotlib is installed, after every epoch."""
+
+    def __init__(self, out: str | Path) -> None:
+        self.out = Path(out)
+
+    def epoch(self, history: Sequence[Epoch]) -> None:
+        """Write both anew."""
+        temporary = self.out / "epochs.tmp"
+        with temporary.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, [field.name for field in fields(Epoch)])
+            writer.writeheader()
+            writer.writerows(asdict(epoch) for epoch in history)
+        os.replace(temporary, self.out / "epochs.csv")
+        _draw(self.out / "curve.png", history)
+
+
+def _draw(path: Path, history: Sequence[Epoch]) -> None:
+    """Draw the learning curve: losses on the left, val AUC and TPR on the right."""
+    figures = require("train", "matplotlib.figure")
+    figure = figures.Figure(figsize=(8, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    numbers = [epoch.number for epoch in history]
+    losses, rates = {"loss": "training", "val_loss": "val"}, {"val_auc": "AUC", "val_tpr": "TPR at FPR 1 %"}
+    for axes, names in ((left, losses), (right, rates)):
+        for name, word in names.items():
+            axes.plot(numbers, [getattr(epoch, name) for epoch in history], marker="o", markersize=3, label=word)
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    left.set_title("loss (binary cross-entropy)")
+    right.set_title("val")
+    temporary = path.with_name("curve.tmp.png")
+    figure.savefig(temporary, dpi=120)
+    os.replace(temporary, path)
+
+
+class TensorBoard(Silent):
+    """Writes TensorBoard event files to a folder."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.writer: Any = require("train", "torch.utils.tensorboard").SummaryWriter(str(folder))
+
+    def progress(self, progress: Progress) -> None:
+        """Log loss, pace and waiting by step."""
+        for name in ("loss", "pace", "waiting"):
+            self.writer.add_scalar(f"train/{name}", getattr(progress, name), progress.step)
+
+    def epoch(self, history: Sequence[Epoch]) -> None:
+        """Log the newest epoch's figures by step."""
+        last = history[-1]
+        for name in ("val_loss", "val_auc", "val_tpr", "rate"):
+            self.writer.add_scalar(f"val/{name.removeprefix('val_')}", getattr(last, name), last.step)
+        self.writer.flush()
