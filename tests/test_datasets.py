@@ -73,6 +73,15 @@ def test_sampling_is_even_over_classes_sources_and_pictures() -> None:
         assert max(counts) - min(counts) <= 1
 
 
+def test_sampling_by_the_root_of_the_size() -> None:
+    samples = _samples()  # 50 and 5 photographs, 30, 3 and 9 generated
+    drawn = list(Sampler(samples, 1, "root").indices(40000))
+    assert Counter(samples[i].label for i in drawn) == {0: 20000, 1: 20000}
+    by_source = Counter(samples[i].source for i in drawn)
+    for one, other, ratio in (("p1", "p2", 10), ("g1", "g2", 10), ("g1", "g3", 30 / 9)):
+        assert by_source[one] / by_source[other] == pytest.approx(ratio**0.5, rel=0.06)
+
+
 def test_sampling_is_a_function_of_the_seed() -> None:
     one, two = (list(Sampler(_samples(), 3).indices(200)) for _ in range(2))
     assert one == two != list(Sampler(_samples(), 4).indices(200))
@@ -196,3 +205,6 @@ def test_folds_leave_everything_out_once(count: int | None) -> None:
         assert not {s.source for s in fold.fit if not s.label} & set(fold.sources)
     with pytest.raises(UsageError, match="cannot be made of 3 generators"):
         list(left_out_folds(samples, 4))
+    assert [fold.generators for fold in left_out_folds(samples, only=["gen5", "gen1"])] == [("gen5",), ("gen1",)]
+    with pytest.raises(UsageError, match="no generator 'gen2'"):
+        list(left_out_folds(samples, only=["gen2", "gen1"]))

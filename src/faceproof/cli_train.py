@@ -46,11 +46,12 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of everything random.", show_default="0")] = None,
     leave_out: Annotated[
-        int | None,
+        str | None,
         typer.Option(
             "--leave-out",
-            metavar="FOLDS",
-            help="Train FOLDS times, each without some generators and sources, and score those; 0: one per generator.",
+            metavar="WHAT",
+            help="Instead of one model: train once per generator without it and a share of the photograph sources, "
+            "and score those. WHAT is all, a number of folds, or generators with commas between.",
             show_default=False,
         ),
     ] = None,
@@ -110,7 +111,7 @@ def train(
         if leave_out is None:
             card = train_model(job, recipe, watcher=Together(*logs), overwrite=overwrite)
         else:
-            table = leave_out_runs(job, recipe, folds=leave_out or None, watcher=shown)
+            table = leave_out_runs(job, recipe, **_left_out(leave_out), watcher=shown)
     if leave_out is None:
         terminal_training.trained(card, folder / "model")
     else:
@@ -126,6 +127,15 @@ def _samples(data: str | None, real: list[str], generated: list[str], *, drop_st
     if data is None and (real or generated):
         return read_folders(real, generated, drop_straddling=drop_straddling)
     raise UsageError("give either --data PATH, or --real DIR and --generated DIR (each as often as needed)")
+
+
+def _left_out(what: str) -> dict[str, Any]:
+    """Read --leave-out."""
+    if what == "all":
+        return {}
+    if what.isdigit():
+        return {"folds": int(what)}
+    return {"only": [name.strip() for name in what.split(",") if name.strip()]}
 
 
 def _changes(texts: list[str]) -> dict[str, Any]:

@@ -213,7 +213,8 @@ class Sampler:
     Attributes:
         samples: what is drawn from.
         seed: the order is a function of the seed and the position alone, so training can resume.
-        balance: "source" (classes in turn, sources evenly), "class" (classes in turn) or "none".
+        balance: "source" (classes in turn, sources evenly), "root" (classes in turn, sources by the square
+            root of their size), "class" (classes in turn) or "none".
     """
 
     samples: Sequence[Sample]
@@ -224,7 +225,7 @@ class Sampler:
         """Yield `count` positions in `samples`."""
         strata: tuple[dict[str, list[int]], dict[str, list[int]]] = ({}, {})
         for index, sample in enumerate(self.samples):
-            stratum = sample.stratum if self.balance == "source" else ""
+            stratum = sample.stratum if self.balance in ("source", "root") else ""
             strata[sample.label].setdefault(stratum, []).append(index)
         if not strata[0] or not strata[1]:
             raise UsageError("training needs photographs and generated pictures; one class is empty")
@@ -240,12 +241,20 @@ class Sampler:
         for position in range(count):
             label = position % 2
             if not rounds[label]:
-                rounds[label] = list(rng.permutation(sorted(strata[label])))
+                rounds[label] = self._round(strata[label], rng)
             stratum = rounds[label].pop()
             deck = decks.setdefault((label, stratum), [])
             if not deck:
                 deck.extend(int(i) for i in rng.permutation(strata[label][stratum]))
             yield deck.pop()
+
+    def _round(self, strata: dict[str, list[int]], rng: np.random.Generator) -> list[str]:
+        """Return the strata of the next draws, shuffled: each once, or by the square root of its size."""
+        names = sorted(strata)
+        if self.balance == "root":
+            weights = np.sqrt([len(strata[name]) for name in names])
+            return [str(name) for name in rng.choice(names, size=256, p=weights / weights.sum())]
+        return [str(name) for name in rng.permutation(names)]
 
 
 def pool_digest(samples: Sequence[Sample]) -> str:

@@ -27,6 +27,7 @@ AUGMENTS = {
 }
 BALANCES = {
     "source": "classes in turn, sources (and generators) evenly, pictures reshuffled",
+    "root": "classes in turn, sources by the square root of their size, pictures reshuffled",
     "class": "classes in turn, pictures evenly",
     "none": "pictures evenly",
 }

@@ -118,10 +118,18 @@ def _minutes(out: Path, spent: float) -> float:
     return round(total, 1)
 
 
-def leave_out_runs(job: Job, recipe: Recipe, *, folds: int | None = None, watcher: Watcher | None = None) -> Path:
+def leave_out_runs(
+    job: Job,
+    recipe: Recipe,
+    *,
+    folds: int | None = None,
+    only: Sequence[str] | None = None,
+    watcher: Watcher | None = None,
+) -> Path:
     """Train once a fold without some generators and sources, and score what was left out.
 
-    Every fold freezes a 1 % threshold on its own val photographs, of sources it was trained with.
+    `folds` and `only` as in `splits.left_out_folds`. Every fold freezes a 1 % threshold on its own val
+    photographs, of sources it was trained with.
 
     Returns:
         `job.out/left-out.csv`: the columns of `evaluation.write_scores` and `fold, threshold`; written
@@ -131,7 +139,7 @@ def leave_out_runs(job: Job, recipe: Recipe, *, folds: int | None = None, watche
     pool, val = job.located(job.train_split).data, job.located(job.val_split).data
     table = job.out / "left-out.csv"
     rows: list[list[object]] = []
-    for number, fold in enumerate(left_out_folds(pool.samples, folds)):
+    for number, fold in enumerate(left_out_folds(pool.samples, folds, only=only)):
         watcher.note(f"fold {number + 1}: {fold.name}")
         known = [
             s for s in val.samples if (s.generator not in fold.generators if s.label else s.source not in fold.sources)

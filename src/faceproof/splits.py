@@ -75,7 +75,9 @@ def leave_out(samples: Iterable[Sample], generators: Iterable[str], sources: Ite
     return Fold(generators, sources, tuple(fit), tuple(held))
 
 
-def left_out_folds(samples: Sequence[Sample], count: int | None = None) -> Iterator[Fold]:
+def left_out_folds(
+    samples: Sequence[Sample], count: int | None = None, *, only: Sequence[str] | None = None
+) -> Iterator[Fold]:
     """Yield folds so that every generator and every source of photographs is left out exactly once.
 
     One run leaves out one generator (or a share of them, if `count` is smaller than their number) and
@@ -85,12 +87,20 @@ def left_out_folds(samples: Sequence[Sample], count: int | None = None) -> Itera
     Args:
         samples: what may be fitted on.
         count: folds, at least 2; default: the number of generators.
+        only: generators to leave out, the others are always fitted on; default: all.
+
+    Raises:
+        UsageError: there are not so many generators or sources, or one named in `only` is not there.
     """
     sizes: dict[str, int] = {}
     for sample in samples:
         if not sample.label:
             sizes[sample.source] = sizes.get(sample.source, 0) + 1
     generators = sorted({s.generator for s in samples if s.label})
+    for name in only or ():
+        if name not in generators:
+            raise UsageError(f"no generator {name!r} in the data; it has: {', '.join(generators)}")
+    generators = list(dict.fromkeys(only)) if only else generators
     folds = len(generators) if count is None else count
     if not 2 <= folds <= min(len(generators), len(sizes)):
         raise UsageError(
