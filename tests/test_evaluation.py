@@ -15,8 +15,8 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 from faceproof import ModelError, UsageError
-from faceproof.calibration import Platt
 from faceproof.contenders import Frozen, Spec, distinct_names, freeze, model_spec, peer_spec
+from faceproof.curves import Platt
 from faceproof.datasets import Sample, read_manifest
 from faceproof.detectors.store import DEFAULT_MODEL, load_detector
 from faceproof.evaluation import Scores, from_readings, read_scores, report, score_samples, write_scores
@@ -127,7 +127,7 @@ def test_report_equals_scikit_learn(seed: int, shift: float) -> None:
     scores = random_scores(seed, shift=shift)
     y, s, platt = scores.label, scores.score, Platt(1.3, -0.4)
     found = report(scores, platt, 0.5, rounds=5)
-    p = 1 / (1 + np.exp(-(1.3 * s - 0.4)))
+    p = platt.probability(s)
     assert found["auc"] == pytest.approx(sk.roc_auc_score(y, s))
     assert found["average_precision"] == pytest.approx(sk.average_precision_score(y, s))
     assert found["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(y, s >= 0.5))

@@ -87,7 +87,7 @@ class Frozen:
 
     def probability(self, scores: npt.ArrayLike) -> Floats | None:
         """Return the probability of generated for each score, 0 to 1; None without a calibration."""
-        return None if self.calibration is None else self.calibration.probability(np.asarray(scores, dtype=np.float64))
+        return None if self.calibration is None else self.calibration.probability(np.asarray(scores, np.float64))
 
     @staticmethod
     def of_card(card: Card) -> Frozen:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from faceproof.contenders import ModelContender
 from faceproof.curves import Calibration
-from faceproof.datasets import Sample
+from faceproof.datasets import LABELS, Sample
 from faceproof.detectors.base import Detector
 from faceproof.errors import UsageError
 from faceproof.faces.detection import FaceDetector
@@ -277,7 +277,8 @@ def read_scores(path: str | Path) -> Scores:
 def _parsed(row: dict[str, str], where: str) -> tuple[Sample, float, bool, float]:
     """Sample, score, whether it is judged, threshold of its fold."""
     try:
-        label, score, threshold = int(row["label"]), float(row["score"]), float(row.get("threshold") or "nan")
+        score, threshold = float(row["score"]), float(row.get("threshold") or "nan")
+        label = LABELS[row["label"]] if row["label"] in LABELS else int(row["label"])
     except (TypeError, ValueError) as err:
         raise UsageError(f"{where}: {err}; mend the row or write the scores again") from None
     if label not in (0, 1) or not math.isfinite(score):

@@ -61,7 +61,7 @@ class Task:
 
     Attributes:
         path: the picture.
-        chain: what happens to it first (`faceproof.perturb`).
+        chain: what happens to it first (`faceproof.chains`).
         seed: of the chain.
         wanted: names of the contenders; none: the facts only.
     """
