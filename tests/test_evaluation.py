@@ -226,18 +226,19 @@ def test_scores_come_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,label,score\n", "lacks the column.*generator, group, source"),
-        ("path,label,generator,source,group,judged,score\na,2,,s,g,1,0\n", "line 2: label 2"),
+        ("path,label,score\n", "holds no scores"),
+        ("path,label,score\na,0,1\n", "lacks the column.*generator, source, group"),
+        ("path,label,generator,source,group,judged,score\na,2,,s,g,1,0\n", "line 2, row of 'a': label '2'"),
         ("path,label,generator,source,group,judged,score\n", "holds no scores"),
-        ("# c\npath,label,generator,source,group,judged,score\na,0,,s,g,1,0\nb,0,,s,g,1,x\n", "line 4: .*'x'"),
-        ("path,label,generator,source,group,judged,score\na,0,,s,g,1,inf\n", "line 2: .*score inf"),
+        ("# c\npath,label,generator,source,group,judged,score\na,0,,s,g,1,0\nb,0,,s,g,1,x\n", "line 4, .*score 'x'"),
+        ("path,label,generator,source,group,judged,score\na,0,,s,g,1,inf\n", "line 2, .*score 'inf'"),
     ],
 )
 def test_wrong_scores_name_the_line(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "s.csv").write_text(text)
     with pytest.raises(UsageError, match=message):
         read_scores(tmp_path / "s.csv")
-    with pytest.raises(UsageError, match="no scores at"):
+    with pytest.raises(UsageError, match="cannot be read"):
         read_scores(tmp_path / "none.csv")
 
 

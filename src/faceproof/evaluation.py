@@ -15,11 +15,12 @@ import numpy.typing as npt
 
 from faceproof.contenders import ModelContender
 from faceproof.curves import Calibration
-from faceproof.datasets import LABELS, Sample
+from faceproof.datasets import Sample
 from faceproof.detectors.base import Detector
 from faceproof.errors import UsageError
 from faceproof.faces.detection import FaceDetector
 from faceproof.faces.quality import Gates
+from faceproof.images import printable
 from faceproof.metrics import auc, average_precision, balanced_accuracy, ece, eer, nll, tpr_at_fpr, wilson
 from faceproof.resampling import group_weights, interval, weighted_auc, weighted_tpr_at_fpr
 from faceproof.scoring import Facts, Reading, Task, read_one
@@ -32,6 +33,8 @@ __all__ = [
 
 COARSE = 2000
 """With fewer photographs a rate of 0.1 % is one or two of them: such a figure is marked as coarse."""
+WRITTEN = {"0": 0, "photograph": 0, "1": 1, "generated": 1}
+"""Labels in score files."""
 COLUMNS = ("path", "label", "generator", "source", "group", "judged", "score")
 
 
@@ -250,19 +253,23 @@ def read_scores(path: str | Path) -> Scores:
     Raises:
         UsageError: it is missing, lacks a column, or a row is wrong; the line is named.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UsageError(f"no scores at {path}; give a CSV that `write_scores` or a leave-out training wrote")
-    with path.open(newline="", encoding="utf-8") as stream:
-        lines = [(number, line) for number, line in enumerate(stream, 1) if not line.startswith("#")]
-    reader = csv.DictReader(line for _, line in lines)
-    rows = list(reader)
-    lacking = set(COLUMNS) - {"judged"} - set(reader.fieldnames or ())
-    if lacking:
-        raise UsageError(f"{path} lacks the column(s) {', '.join(sorted(lacking))}; it must hold scores and labels")
+    name = printable(path)
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig")
+        lines = [(n, line) for n, line in enumerate(text.splitlines(keepends=True), 1) if not line.startswith("#")]
+        reader = csv.DictReader(line for _, line in lines)
+        rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as err:
+        raise UsageError(f"the score file {name} cannot be read ({err})") from err
+    lacking = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
     if not rows:
-        raise UsageError(f"{path} holds no scores; write them again")
-    parsed = [_parsed(row, f"{path}, line {number}") for (number, _), row in zip(lines[1:], rows, strict=False)]
+        raise UsageError(f"{name} holds no scores; write them again")
+    if lacking:
+        raise UsageError(f"{name} lacks the column(s) {', '.join(lacking)}; it needs {', '.join(COLUMNS)}")
+    parsed = [
+        _parsed(row, f"{name}, line {number}, row of {row['path']!r}")
+        for (number, _), row in zip(lines[1:], rows, strict=False)
+    ]
     folds = tuple(row.get("fold") or "" for row in rows)
     return Scores(
         tuple(sample for sample, _, _, _ in parsed),
@@ -276,13 +283,23 @@ def read_scores(path: str | Path) -> Scores:
 
 def _parsed(row: dict[str, str], where: str) -> tuple[Sample, float, bool, float]:
     """Sample, score, whether it is judged, threshold of its fold."""
+    for column, known in (("label", WRITTEN), ("judged", ("0", "1"))):
+        if row[column] not in known:
+            raise UsageError(f"{where}: {column} {row[column]!r}; known: {', '.join(known)}")
+    if not row["group"]:
+        raise UsageError(f"{where}: no group; a picture that is alone has a group of its own")
+    label = WRITTEN[row["label"]]
+    generator = (row["generator"] or "") if label else ""
+    sample = Sample(Path(row["path"] or ""), label, generator, row["source"] or "", "", row["group"], "not stated")
+    threshold = _number(row, "threshold", where) if row.get("threshold") else math.nan
+    return sample, _number(row, "score", where), row["judged"] == "1", threshold
+
+
+def _number(row: dict[str, str], column: str, where: str) -> float:
     try:
-        score, threshold = float(row["score"]), float(row.get("threshold") or "nan")
-        label = LABELS[row["label"]] if row["label"] in LABELS else int(row["label"])
-    except (TypeError, ValueError) as err:
-        raise UsageError(f"{where}: {err}; mend the row or write the scores again") from None
-    if label not in (0, 1) or not math.isfinite(score):
-        raise UsageError(f"{where}: label {label}, score {score}; a label is 0 or 1 and a score finite")
-    generator = row["generator"] if label else ""
-    sample = Sample(Path(row["path"]), label, generator, row["source"], "", row["group"], "not stated")
-    return sample, score, row.get("judged", "1") != "0", threshold
+        value = float(row[column])
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise UsageError(f"{where}: {column} {row[column]!r} is not a finite number; score it again or leave it out")
+    return value

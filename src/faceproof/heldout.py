@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from faceproof import evaluation
 from faceproof.datasets import Sample, pool_digest, read_data
 from faceproof.detectors.card import Card
 from faceproof.detectors.folders import group_key, training_groups
@@ -24,8 +24,6 @@ __all__ = ["HeldOut", "held_out", "read_scores", "scored", "without_trained"]
 
 MOST_UNREADABLE = 0.1
 """A larger share of unreadable pictures is a wrong path or a broken disk, not a few bad files."""
-COLUMNS = ("path", "label", "generator", "source", "group", "judged", "score")
-LABELS = {"0": 0, "photograph": 0, "1": 1, "generated": 1}
 
 Progress = Callable[[int, int], None]
 
@@ -74,67 +72,14 @@ def held_out(path: str | Path, split: str = "val", *, drop_straddling: bool = Fa
 
 
 def read_scores(path: str | Path) -> HeldOut:
-    """Read scores that `faceproof.evaluation.write_scores` wrote.
-
-    Args:
-        path: a CSV with path, label (0, 1, photograph or generated), generator, source, group, judged
-            (0 or 1) and score. Lines that begin with # are passed over.
+    """Read scores that `faceproof.evaluation.write_scores` wrote, as held-out data that is scored already.
 
     Raises:
-        UsageError: it is missing, lacks a column, or a value is none; the line is named.
+        UsageError: the file is missing, lacks a column, or a row is wrong; the line is named.
     """
-    name = printable(path)
-    try:
-        data = Path(path).read_bytes()
-        rows = list(csv.DictReader(_blanked(data.decode("utf-8-sig").splitlines(keepends=True))))
-    except (OSError, UnicodeDecodeError, csv.Error) as err:
-        raise UsageError(f"the score file {name} cannot be read ({err})") from err
-    lacking = [column for column in COLUMNS if column not in (rows[0] if rows else ())]
-    if lacking:
-        what = f"lacks the column(s) {', '.join(lacking)}" if rows else "holds no scores"
-        raise UsageError(f"{name} {what}; it needs {', '.join(COLUMNS)}")
-    samples = []
-    for row in rows:
-        for column, known in (("label", LABELS), ("judged", ("0", "1"))):
-            if row[column] not in known:
-                raise UsageError(f"{_where(name, row)}: {column} {row[column]!r}; known: {', '.join(known)}")
-        if not row["group"]:
-            raise UsageError(f"{_where(name, row)}: no group; a picture that is alone has a group of its own")
-        samples.append(
-            Sample(
-                Path(row["path"] or ""),
-                LABELS[row["label"]],
-                row["generator"] or "",
-                row["source"] or "",
-                "",
-                row["group"],
-                "",
-            )
-        )
-    score = np.array([_score(name, row) for row in rows])
-    judged = np.array([row["judged"] == "1" for row in rows])
-    digest = hashlib.sha256(data).hexdigest()[:16]
-    return HeldOut(name, "", digest, tuple(samples), scores=Scores(tuple(samples), score, judged, 0))
-
-
-def _blanked(lines: Iterable[str]) -> Iterable[str]:
-    return (line for line in lines if not line.startswith("#"))
-
-
-def _where(name: str, row: dict[str, str]) -> str:
-    return f"{name}, row of {row['path']!r}"
-
-
-def _score(name: str, row: dict[str, str]) -> float:
-    try:
-        value = float(row["score"])
-    except (TypeError, ValueError):
-        value = math.nan
-    if not math.isfinite(value):
-        raise UsageError(
-            f"{_where(name, row)}: score {row['score']!r} is not a finite number; score it again or leave it out"
-        )
-    return value
+    scores = evaluation.read_scores(path)
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+    return HeldOut(printable(path), "", digest, scores.samples, scores=scores)
 
 
 def without_trained(data: HeldOut, folder: Path, card: Card, *, drop: bool) -> tuple[HeldOut, str]:
