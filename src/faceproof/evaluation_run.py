@@ -29,8 +29,8 @@ __all__ = ["ROBUSTNESS", "Outcome", "Plan", "evaluate", "thin"]
 
 ROBUSTNESS = (
     "none", "avatar", "platform", "repost", "level", "screenshot",
-    "jpeg:95", "jpeg:75", "jpeg:62", "jpeg:50", "jpeg:30",
-    "webp:75", "webp:50", "thumb:128", "thumb:96", "thumb:64", "blur:0.5", "blur:1", "blur:2", "noise:4", "noise:8",
+    "jpeg:95", "jpeg:75", "jpeg:62", "jpeg:50", "jpeg:30", "webp:75", "webp:50", "thumb:128", "thumb:96", "thumb:64",
+    "blur:0.5", "blur:1", "blur:2", "noise:4", "noise:8",
 )  # fmt: skip
 """Chains of the robustness grid."""
 SHEETS = {"probes.csv": ("probe", "floor"), "gaps.csv": ("gap by age", "gap by sex", "gap by ethnicity")}
