@@ -49,11 +49,20 @@ def test_figures_are_the_files() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_shell_lines_parse() -> None:
-    block = re.search(r"## Use\n\n```sh\n(.*?)```", TEXT, re.S)
+@pytest.mark.parametrize(
+    ("page", "heading", "count"),
+    [
+        ("README.md", "## Use", 6),
+        ("README.md", "## Train, calibrate, evaluate", 3),
+        ("docs/training.md", "again goes on.", 3),
+    ],
+)
+def test_shell_lines_parse(page: str, heading: str, count: int) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    block = re.search(re.escape(heading) + r"\n\n```sh\n(.*?)```", text, re.S)
     assert block
-    lines = [line.split("#")[0].strip() for line in block[1].splitlines()]
-    assert len(lines) == 6
+    lines = [line.split("#")[0].strip() for line in block[1].splitlines() if not line.startswith("pip install")]
+    assert len(lines) == count
     for line in lines:
         found = re.search(r"faceproof (\w+)([^|]*)", line)
         assert found, line
@@ -70,7 +79,19 @@ def test_python_block_runs() -> None:
     assert done.stdout.splitlines()[1:] == ["ok", "no_face"]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md", "CONTRIBUTING.md", "examples/README.md"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "README.md",
+        "docs/architecture.md",
+        "docs/training.md",
+        "docs/perturbations.md",
+        "CONTRIBUTING.md",
+        "examples/README.md",
+        "results/README.md",
+        "benchmarks/peers/README.md",
+    ],
+)
 def test_links_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text(encoding="utf-8")):
         assert ((ROOT / page).parent / target).exists(), target
