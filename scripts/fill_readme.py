@@ -14,7 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-MODEL = "lite2-208"
+MODEL = "lite0-224"
 
 
 def rows(path: str) -> list[dict[str, str]]:
@@ -61,27 +61,6 @@ def speed() -> str:
     return "\n".join(lines)
 
 
-def recipes() -> str:
-    """Return the table of recipes under one protocol, best first on unseen."""
-    found: dict[str, dict[tuple[str, str], str]] = {}
-    for r in rows("results/recipes/figures.csv"):
-        if r["kind"] == "all" and r["chain"] == "none":
-            found.setdefault(r["contender"], {})[r["split"], r["metric"]] = r["value"]
-    lines = ["| recipe | val: AUC | TPR at FPR 1 % | unseen: AUC | TPR at FPR 1 % |", "|---|---|---|---|---|"]
-    for name, row in sorted(found.items(), key=lambda item: -float(item[1]["unseen", "auc"])):
-        figures = [float(row[split, metric]) for split in ("val", "unseen") for metric in ("auc", "tpr_at_fpr_1")]
-        lines.append(f"| {name} | {figures[0]:.3f} | {figures[1]:.2f} | {figures[2]:.3f} | {figures[3]:.2f} |")
-    return "\n".join(lines)
-
-
-def left_out() -> str:
-    """Return what leave-one-out runs say, in a sentence."""
-    table = [
-        r for r in rows("results/left-out/figures.csv") if r["kind"] == "left-out generator" and r["metric"] == "auc"
-    ]
-    return ", ".join(f"{r['subset']} {float(r['value']):.2f}" for r in table)
-
-
 def sections() -> dict[str, str]:
     """Return every generated piece of the README by its name."""
     card = json.loads((ROOT / f"src/faceproof/weights/{MODEL}/card.json").read_text(encoding="utf-8"))
@@ -103,8 +82,6 @@ def sections() -> dict[str, str]:
         "level": f"{level['val']:.3f} on val and {level['unseen']:.3f} on unseen",
         "size": f"{size['val']:.2f} on val and {size['unseen']:.2f} on unseen",
         "follows": f"at most {follows:.2f} within a class",
-        "recipes": recipes(),
-        "left out": left_out(),
         "ece": f"{unseen['ece']:.2f}",
         "speed": speed(),
     }
