@@ -212,7 +212,7 @@ def test_bad_input(data: Path, tmp_path: Path) -> None:
         (("lite0-22", "--data", data), "did you mean 'lite0-224'"),
         ((DEFAULT_MODEL, "--data", tmp_path / "nothing.csv"), "no manifest at .*nothing.csv"),
         (("--peer", "x.py:make", "--data", data), "no adapter at x.py"),
-        (("--scores", tmp_path / "none.csv"), "no scores at .*none.csv"),
+        (("--scores", tmp_path / "none.csv"), "score file .*none.csv cannot be read"),
     ):
         assert re.search(message, refused(tmp_path, *arguments)), arguments
     rows = (data / "manifest.csv").read_text().splitlines()
