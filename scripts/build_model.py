@@ -62,7 +62,7 @@ def main() -> None:
 
     with safe_open(options.run / "checkpoint.safetensors", "pt") as file:
         recipe = Recipe.from_dict(json.loads(file.metadata()["recipe"]))
-    network = build_network(recipe.backbone, start="random", hidden=recipe.head)
+    network = build_network(recipe.backbone, recipe.size, start="random", hidden=recipe.head)
     load_weights(network, options.run / "network.safetensors")
     everything = read_data(options.data, drop_straddling=True)
     faces = RetinaFace()

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from faceproof import RetinaFace, UsageError
-from faceproof.detectors.crops import FRAMES, CropSpec, cut
+from faceproof.detectors.crops import FEATURES, FRAMES, CropSpec, cut, native
 from faceproof.faces.alignment import align
 from faceproof.features.ela import ela, stretch
 from faceproof.images import RGB
 from faceproof.perturb import View, jpeg
+from faceproof.recipes import AUGMENTS
+from faceproof.training_crops import training_crop
 
 
 def test_ela_by_hand() -> None:
@@ -63,10 +65,51 @@ def test_every_frame_holds_the_face(astronaut: RGB, frame: str, size: int) -> No
 
 def test_centre_keeps_native_scale(astronaut: RGB) -> None:
     landmarks = RetinaFace().detect(astronaut)[0].landmarks
-    crop = cut(CropSpec(64, "centre"), astronaut, landmarks)
-    windows = np.lib.stride_tricks.sliding_window_view(astronaut, (64, 64, 3)).reshape(-1, 64 * 64 * 3)
-    assert (windows[:, 0] == crop[0, 0, 0]).any()
-    assert any(np.array_equal(w, crop.reshape(-1)) for w in windows[windows[:, 5000] == crop.reshape(-1)[5000]])
+    assert _is_part_of(cut(CropSpec(64, "centre"), astronaut, landmarks), astronaut)
+
+
+def _is_part_of(crop: RGB, picture: RGB) -> bool:
+    """Whether the very pixels are found somewhere in the picture."""
+    height, width = (a - b + 1 for a, b in zip(picture.shape[:2], crop.shape[:2], strict=True))
+    places = np.argwhere((picture[:height, :width] == crop[0, 0]).all(2))
+    return any(np.array_equal(picture[y : y + crop.shape[0], x : x + crop.shape[1]], crop) for y, x in places)
+
+
+def test_native_is_the_square_as_it_is(astronaut: RGB) -> None:
+    landmarks = RetinaFace().detect(astronaut)[0].landmarks
+    square = native(CropSpec(64, "centre"), astronaut, landmarks)
+    assert _is_part_of(square, astronaut)
+    assert min(square.shape[:2]) > 64
+    enlarged = native(CropSpec(500), astronaut, landmarks)
+    assert min(enlarged.shape[:2]) == 500
+
+
+def test_study_crops_have_native_scale_and_any_picture_will_do(astronaut: RGB) -> None:
+    """Ricker et al. 2024 crop at random what is cropped in the middle in use: at one scale. Pictures may be large."""
+    landmarks = RetinaFace().detect(astronaut)[0].landmarks
+    spec = CropSpec(64, "centre")
+    crops = [training_crop(astronaut, landmarks, spec, np.random.default_rng(seed), "study") for seed in range(40)]
+    assert all(crop.shape == (64, 64, 3) for crop in crops)
+    as_they_are = [_is_part_of(crop, astronaut) or _is_part_of(crop[:, ::-1], astronaut) for crop in crops]
+    assert 20 <= sum(as_they_are) <= 38  # 0.9 ** 3 = 73 % are neither blurred, nor saved, nor resized
+    assert len({crop.tobytes() for crop in crops}) == 40
+    large = np.repeat(np.repeat(astronaut, 3, 0), 3, 1)
+    for seed in range(4):
+        assert training_crop(large, landmarks * 3, spec, np.random.default_rng(seed), "study").shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("frame", sorted(FRAMES))
+@pytest.mark.parametrize("augment", sorted(AUGMENTS))
+def test_every_augmentation_fits_every_frame(astronaut: RGB, frame: str, augment: str) -> None:
+    landmarks = RetinaFace().detect(astronaut)[0].landmarks
+    for features in FEATURES:
+        spec = CropSpec(48, frame, features)
+        one, two = (training_crop(astronaut, landmarks, spec, np.random.default_rng(3), augment) for _ in range(2))
+        assert one.shape == (48, 48, 3)
+        assert one.dtype == np.uint8
+        np.testing.assert_array_equal(one, two)
+    if augment == "none":
+        np.testing.assert_array_equal(one, cut(spec, astronaut, landmarks))
 
 
 def test_wrong_specs() -> None:

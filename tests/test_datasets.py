@@ -208,3 +208,62 @@ def test_folds_leave_everything_out_once(count: int | None) -> None:
     assert [fold.generators for fold in left_out_folds(samples, only=["gen5", "gen1"])] == [("gen5",), ("gen1",)]
     with pytest.raises(UsageError, match="no generator 'gen2'"):
         list(left_out_folds(samples, only=["gen2", "gen1"]))
+
+
+def test_sampling_by_class_and_not_at_all() -> None:
+    samples = _samples()  # 55 photographs, 42 generated
+    drawn = list(Sampler(samples, 1, "class").indices(55 * 42 * 2))
+    assert Counter(samples[i].label for i in drawn) == {0: 2310, 1: 2310}
+    assert set(Counter(i for i in drawn if not samples[i].label).values()) == {42}
+    assert set(Counter(i for i in drawn if samples[i].label).values()) == {55}
+    plainly = list(Sampler(samples, 1, "none").indices(97 * 3))
+    assert set(Counter(plainly).values()) == {3}
+    assert sorted(plainly[:97]) == list(range(97))
+    for balance in ("source", "root", "class", "none"):
+        one, longer = (list(Sampler(samples, 5, balance).indices(count)) for count in (150, 700))
+        assert longer[:150] == one
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"lacks the column\(s\) group, label, path, source, split"),
+        (b"\xff\xfe\x00p", "cannot be read as a manifest"),
+        (b"path,label,source,split,group\na.jpg\n", "line 2: label None"),
+        (b"path,label,source,split,group\n,generated,s,train,g\n", "line 2: path, split and group must not be empty"),
+        (b"path,label,source,split,group\na,generated,s,train,\n", "line 2: path, split and group must not be empty"),
+    ],
+)
+def test_manifests_that_are_none(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_bytes(content)
+    with pytest.raises(UsageError, match=message):
+        read_manifest(tmp_path / "m.csv")
+
+
+def test_an_empty_manifest_has_no_pictures(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("path,label,source,split,group\n")
+    assert read_manifest(tmp_path / "m.csv") == []
+    with pytest.raises(UsageError, match="split 'train' is empty; the data has: no pictures at all"):
+        check_split([], "train")
+
+
+def test_a_manifest_of_a_spreadsheet(tmp_path: Path) -> None:
+    """With the byte order mark that spreadsheets write."""
+    (tmp_path / "m.csv").write_text("path,label,source,split,group\na.jpg,generated,s,train,g\n", encoding="utf-8-sig")
+    assert read_manifest(tmp_path / "m.csv")[0].path == tmp_path / "a.jpg"
+
+
+def test_what_cannot_be_read_is_not_passed_over_in_a_folder(tmp_path: Path) -> None:
+    """It stays in the list, where finding faces names it; reading the folder neither stops nor waits at a pipe."""
+    import os
+
+    _picture(tmp_path / "train" / "real" / "good.jpg", 10)
+    folder = tmp_path / "train" / "fake"
+    _picture(folder / "good.jpg", 20)
+    (folder / "gone.jpg").symlink_to("nowhere.jpg")
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "loop.jpg").symlink_to("loop.jpg")
+    (folder / "folder.jpg").mkdir()
+    samples = read_data(tmp_path)
+    assert [s.path.name for s in samples if s.label] == ["gone.jpg", "good.jpg", "loop.jpg", "pipe.jpg"]
+    assert len({s.group for s in samples}) == 5

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -16,9 +17,28 @@ from faceproof.extras import require
 from faceproof.recipes import Recipe
 from faceproof.training_log import Epoch
 
-__all__ = ["restore", "save", "write_tensors"]
+__all__ = ["State", "minutes", "restore", "save", "write_tensors"]
 
 NAME = "checkpoint.safetensors"
+
+
+@dataclass
+class State:
+    """Where a run is.
+
+    Attributes:
+        data: hash of the list of pictures it is fitted on (datasets.pool_digest).
+        step: steps done.
+        history: the epochs so far.
+        losses: of every step of the epoch under way.
+        minutes: spent on the steps done.
+    """
+
+    data: str
+    step: int = 0
+    history: list[Epoch] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    minutes: float = 0.0
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -32,9 +52,12 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Map
     whole = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     try:
         save_file(whole, temporary, metadata=dict(metadata or {}))
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())  # a power cut must not leave the new name on an empty file
         os.replace(temporary, path)
     except Exception as err:  # safetensors wraps the system's error in one of its own
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise OutputError(
             f"cannot write {path} ({err}); free space or mend permissions and give the same command again: it goes "
             "on from the last checkpoint"
@@ -44,48 +67,69 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Map
 def save(
     out: Path,
     recipe: Recipe,
-    step: int,
-    history: Sequence[Epoch],
+    state: State,
     modules: Mapping[str, nn.Module],
     optimiser: torch.optim.Optimizer,
-    losses: Sequence[float],
 ) -> None:
     """Write everything a run needs to go on as if it had not stopped."""
     tensors = {f"{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
-    for number, state in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{number}.{key}": torch.as_tensor(value) for key, value in state.items()}
-    tensors["losses"] = torch.tensor(losses, dtype=torch.float64)
+    for number, moments in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{number}.{key}": torch.as_tensor(value) for key, value in moments.items()}
+    tensors["losses"] = torch.tensor(state.losses, dtype=torch.float64)
     metadata = {
         "recipe": json.dumps(recipe.to_dict()),
-        "step": str(step),
-        "history": json.dumps([asdict(epoch) for epoch in history]),
+        "data": state.data,
+        "step": str(state.step),
+        "history": json.dumps([asdict(epoch) for epoch in state.history]),
+        "minutes": f"{state.minutes:.2f}",
     }
     write_tensors(out / NAME, tensors, metadata)
 
 
 def restore(
-    out: Path, recipe: Recipe, modules: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer
-) -> tuple[int, list[Epoch], list[float]]:
+    out: Path, recipe: Recipe, data: str, modules: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer
+) -> State:
     """Load a checkpoint, if there is one.
 
-    Returns:
-        Steps done, the epochs so far, and the losses of the epoch under way.
-
     Raises:
-        UsageError: it is another recipe's; the fields that differ are named.
-        ModelError: the file is damaged.
+        UsageError: it is another recipe's (the fields that differ are named), or of other pictures.
+        ModelError: the file is damaged, or another architecture's.
     """
     path = out / NAME
     if not path.is_file():
-        return 0, [], []
+        return State(data)
     try:
         with require("train", "safetensors").safe_open(path, "pt") as file:
             metadata = file.metadata()
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        theirs, step = json.loads(metadata["recipe"]), int(metadata["step"])
-        history = [Epoch(**epoch) for epoch in json.loads(metadata["history"])]
+        theirs = dict(json.loads(metadata["recipe"]))
+        state = State(
+            str(metadata.get("data", data)), int(metadata["step"]),
+            [Epoch(**epoch) for epoch in json.loads(metadata["history"])],
+            [float(value) for value in tensors.pop("losses")], float(metadata.get("minutes", 0)),
+        )  # fmt: skip
     except Exception as err:
         raise ModelError(f"{path} is not a checkpoint of this version ({err}); delete it to begin anew") from err
+    _same(path, theirs, recipe, state.data == data)
+    try:
+        for name, module in modules.items():
+            module.load_state_dict(_part(tensors, name))
+        states: dict[int, dict[str, torch.Tensor]] = {}
+        for key, value in _part(tensors, "optimiser").items():
+            number, name = key.split(".")
+            states.setdefault(int(number), {})[name] = value
+        optimiser.load_state_dict({"state": states, "param_groups": optimiser.state_dict()["param_groups"]})
+    except (RuntimeError, ValueError, KeyError) as err:
+        detail = " ".join(str(err).split())[:200]
+        raise ModelError(
+            f"{path} holds another architecture than {recipe.backbone} is here ({detail}); go on with the versions it "
+            "was made with, or delete it to begin anew"
+        ) from err
+    return state
+
+
+def _same(path: Path, theirs: Mapping[str, object], recipe: Recipe, same_data: bool) -> None:
+    """Raise UsageError where a checkpoint is another run's."""
     ours = recipe.to_dict()
     differ = [key for key in {**ours, **theirs} if theirs.get(key) != ours.get(key)]
     other = [f"{key} {theirs.get(key)!r} (asked: {ours.get(key)!r})" for key in differ]
@@ -93,14 +137,19 @@ def restore(
         raise UsageError(
             f"{path} is another recipe's: {', '.join(other)}; give that recipe to go on, another folder, or delete it"
         )
-    for name, module in modules.items():
-        module.load_state_dict(_part(tensors, name))
-    states: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in _part(tensors, "optimiser").items():
-        number, field = key.split(".")
-        states.setdefault(int(number), {})[field] = value
-    optimiser.load_state_dict({"state": states, "param_groups": optimiser.state_dict()["param_groups"]})
-    return step, history, [float(value) for value in tensors["losses"]]
+    if not same_data:
+        raise UsageError(
+            f"{path} was trained on other pictures than these; give those to go on, another folder, or delete it"
+        )
+
+
+def minutes(out: Path) -> float | None:
+    """Minutes of training that a checkpoint stands for; None where there is none that can be read."""
+    try:
+        with require("train", "safetensors").safe_open(out / NAME, "pt") as file:
+            return round(float(file.metadata()["minutes"]), 1)
+    except Exception:  # as in `restore`; it is only a figure on a card
+        return None
 
 
 def _part(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:

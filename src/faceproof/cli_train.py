@@ -81,7 +81,7 @@ def train(
 
     from faceproof import terminal_training
     from faceproof.errors import UsageError
-    from faceproof.extras import require
+    from faceproof.extras import EXTRAS, require
     from faceproof.recipes import PRESETS
     from faceproof.recipes import preset as named
 
@@ -91,28 +91,38 @@ def train(
     if out is None:
         raise UsageError("give --out DIR, the folder for checkpoints, logs and the model")
     recipe = named(preset, **_changes(changes or []) | ({} if seed is None else {"seed": seed}))
-    require("train")
+    for module in EXTRAS["train"]:  # all of them now, and not the last one when everything is trained
+        require("train", module)
     from faceproof.runs import Job, leave_out_runs, train_model
-    from faceproof.training import Device
-    from faceproof.training_log import Files, TensorBoard, Together, Watcher
+    from faceproof.training import Device, first_process
+    from faceproof.training_log import Files, TensorBoard, Together, Watcher, make_folder
 
     samples = _samples(data, real or [], generated or [], drop_straddling=drop_straddling)
-    folder = Path(out)
-    with terminal_training.training() as shown:
-        folder.mkdir(parents=True, exist_ok=True)
-        logs: list[Watcher] = [shown, Files(folder), *([TensorBoard(folder / "tb")] if tensorboard else [])]
+    folder, first = Path(out), first_process()
+    with terminal_training.training(hidden=not first) as shown:
+        make_folder(folder)
+        logs: list[Watcher] = [shown, Files(folder)]
+        if tensorboard and first:
+            logs.append(TensorBoard(folder / "tb"))
         job = Job(
             name=data or ", ".join([*(real or []), *(generated or [])]),
             samples=samples, out=folder, train_split=train_split, val_split=val_split,
             command=shlex.join(["faceproof", *sys.argv[1:]]),
-            device=Device(accelerator, int(devices) if devices.isdigit() else devices, precision, workers),
+            device=Device(accelerator, int(devices) if devices.isdecimal() else devices, precision, workers),
             skip_unreadable=skip_unreadable, counted=shown.counted,
         )  # fmt: skip
-        if leave_out is None:
-            card = train_model(job, recipe, watcher=Together(*logs), overwrite=overwrite)
-        else:
-            table = leave_out_runs(job, recipe, **_left_out(leave_out), watcher=shown)
+        try:
+            if leave_out is None:
+                card = train_model(job, recipe, watcher=Together(*logs), overwrite=overwrite)
+            else:
+                table = leave_out_runs(job, recipe, **_left_out(leave_out), watcher=shown)
+        except KeyboardInterrupt:
+            shown.note(f"faceproof: stopped; the same command goes on from the last checkpoint in {folder}")
+            raise typer.Exit(130) from None
+    if not first:
+        return
     if leave_out is None:
+        assert card is not None  # the first process has one
         terminal_training.trained(card, folder / "model")
     else:
         terminal_training.said(f"wrote {table}; faceproof evaluate --scores {table} --out DIR tells what it says")
@@ -133,7 +143,7 @@ def _left_out(what: str) -> dict[str, Any]:
     """Read --leave-out."""
     if what == "all":
         return {}
-    if what.isdigit():
+    if what.isdecimal():
         return {"folds": int(what)}
     return {"only": [name.strip() for name in what.split(",") if name.strip()]}
 
@@ -151,6 +161,6 @@ def _changes(texts: list[str]) -> dict[str, Any]:
             raise UsageError(f"--set {text!r} is not FIELD=VALUE, such as samples=20000")
         try:
             found[field.strip()] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             found[field.strip()] = None if value == "None" else value
     return found

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from faceproof.errors import UsageError
-from faceproof.images import SUFFIXES
+from faceproof.errors import PictureError, UsageError
+from faceproof.images import SUFFIXES, Limits, printable, read_bytes
 
 __all__ = [
     "Sample", "Sampler", "read_data", "read_folder", "read_folders", "read_manifest",
@@ -65,15 +66,24 @@ def read_manifest(path: str | Path, *, drop_straddling: bool = False) -> list[Sa
     path = Path(path)
     if not path.is_file():
         raise UsageError(f"no manifest at {path}; give the manifest.csv of a data set")
-    with path.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    lacking = {"path", "label", "source", "split", "group"} - set(rows[0] if rows else ())
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            columns, rows = set(reader.fieldnames or ()), list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as err:
+        raise UsageError(f"{printable(path)} cannot be read as a manifest ({err}); give a CSV in UTF-8") from err
+    lacking = {"path", "label", "source", "split", "group"} - columns
     if lacking:
         raise UsageError(f"{path} lacks the column(s) {', '.join(sorted(lacking))}")
     samples = []
     for number, row in enumerate(rows, 2):
         if row["label"] not in LABELS:
             raise UsageError(f"{path}, line {number}: label {row['label']!r}; known: {', '.join(LABELS)}")
+        if not row["path"] or not row["split"] or not row["group"]:
+            raise UsageError(
+                f"{path}, line {number}: path, split and group must not be empty; a picture that is alone has a group "
+                "of its own"
+            )
         samples.append(
             Sample(
                 path.parent / row["path"],
@@ -160,15 +170,25 @@ def read_data(path: str | Path, *, drop_straddling: bool = False) -> list[Sample
 def _folders(path: Path) -> list[Path]:
     if not path.is_dir():
         raise UsageError(f"no folder at {path}")
-    return sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    try:
+        return sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    except OSError as err:
+        raise UsageError(
+            f"{printable(path)} cannot be listed ({err.strerror or err}); check its owner and mode"
+        ) from err
 
 
 def _pictures(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.rglob("*") if entry.suffix.lower() in SUFFIXES and entry.is_file())
+    """What is named like a picture, also what cannot be read: that is told when faces are found."""
+    return sorted(entry for entry in folder.rglob("*") if entry.suffix.lower() in SUFFIXES and not entry.is_dir())
 
 
 def _sample(path: Path, label: int, name: str, split: str) -> Sample:
-    group = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    try:
+        data = read_bytes(path, Limits())
+    except PictureError:  # it has no bytes to share with another
+        data = os.fsencode(path)
+    group = hashlib.blake2b(data, digest_size=16).hexdigest()
     return Sample(path, label, name if label else "", name, split, group, "not stated")
 
 

@@ -28,24 +28,28 @@ def to_onnx(network: nn.Module, size: int, path: str | Path) -> None:
     """Write `network`, (N, 3, size, size) float32 -> (N, 1), with N free; weights stored as float16.
 
     Raises:
-        ModelError: onnx refuses the result.
+        ModelError: torch cannot export the network, or onnx refuses the result.
     """
     onnx = require("train", "onnx")
     path = Path(path)
     temporary = path.with_suffix(".tmp")
     network.eval()
-    torch.onnx.export(
-        network,
-        (torch.zeros(2, 3, size, size),),
-        str(temporary),
-        input_names=["crops"],
-        output_names=["score"],
-        dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
-        opset_version=18,
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
+    try:
+        torch.onnx.export(
+            network,
+            (torch.zeros(2, 3, size, size),),
+            str(temporary),
+            input_names=["crops"],
+            output_names=["score"],
+            dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
+            opset_version=18,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    except torch.onnx.errors.OnnxExporterError as err:
+        detail = " ".join(str(err).split())[:200]
+        raise ModelError(f"torch cannot write this network as ONNX ({detail}); take another backbone") from err
     model = onnx.load(str(temporary))
     _store_half(model)
     model.doc_string = "faceproof detector; see card.json beside this file"

@@ -11,7 +11,7 @@ EXTRAS = {
     "parquet": ("pyarrow",),
     "heif": ("pillow_heif",),
     "evaluate": ("matplotlib",),
-    "train": ("torch", "timm", "onnx", "lightning_fabric"),
+    "train": ("torch", "timm", "safetensors", "onnx", "onnxscript", "lightning_fabric"),
 }
 """Extra in pyproject.toml -> the modules it brings that are imported by name."""
 

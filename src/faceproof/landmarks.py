@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from faceproof.images import load, printable
 
 __all__ = ["Landmarked", "Located", "locate"]
 
+CACHE_EVERY = 2000
+"""Pictures after which the cache is written, so that a run that is killed need not look at them again."""
 SMALLEST_EYES = 12.0
 """Pixels between the eyes under which a face teaches nothing: a crop of it is a blur, or a false find."""
 
@@ -36,8 +39,12 @@ class Landmarked:
     def __post_init__(self) -> None:
         if self.landmarks.shape != (len(self.samples), 5, 2) or not np.isfinite(self.landmarks).all():
             raise UsageError(f"{len(self.samples)} pictures need ({len(self.samples)}, 5, 2) finite landmarks")
-        if {sample.label for sample in self.samples} != {0, 1}:
-            raise UsageError("training and val each need faces of both classes, photographs and generated")
+        if absent := {0, 1} - {sample.label for sample in self.samples}:
+            lacking = " and no ".join(("photograph", "generated picture")[label] for label in sorted(absent))
+            raise UsageError(
+                f"no {lacking} with a usable face among {len(self.samples)} pictures; training and val each need both "
+                "classes"
+            )
 
     def only(self, samples: Sequence[Sample]) -> Landmarked:
         """Return the part of it that is in `samples`, in their order."""
@@ -98,6 +105,8 @@ def locate(
         finally:
             progress(done, len(samples))
         fresh[key] = found
+        if cache is not None and len(fresh) % CACHE_EVERY == 0 and fresh.keys() - known.keys():
+            _write(Path(cache), detector.name, known | fresh)
         if np.isfinite(found).all() and float(np.hypot(*(found[1] - found[0]))) >= SMALLEST_EYES:
             kept.append(sample)
             points.append(found)
@@ -120,7 +129,11 @@ def _find(path: Path, detector: FaceDetector) -> npt.NDArray[np.float32]:
 
 
 def _key(path: Path) -> str:
-    facts = path.stat()
+    try:
+        facts = path.stat()
+    except (OSError, ValueError):  # a NUL in the name
+        load(path)  # says it in better words
+        raise
     return f"{path}|{facts.st_size}|{facts.st_mtime_ns}"
 
 
@@ -131,16 +144,18 @@ def _read(cache: str | Path | None, detector: str) -> dict[str, npt.NDArray[np.f
         with np.load(cache, allow_pickle=False) as held:
             if str(held["detector"]) != detector:
                 return {}
-            return dict(zip(held["keys"].tolist(), held["landmarks"], strict=True))
-    except (ValueError, KeyError, OSError):  # damaged: it is only a cache
+            points = np.asarray(held["landmarks"], np.float32).reshape(-1, 5, 2)
+            return dict(zip((str(key) for key in held["keys"].tolist()), points, strict=True))
+    except Exception:  # damaged, and numpy raises many kinds for that: it is only a cache
         return {}
 
 
 def _write(cache: Path, detector: str, known: dict[str, npt.NDArray[np.float32]]) -> None:
-    temporary = cache.with_suffix(".tmp.npz")
+    temporary = cache.with_suffix(f".{os.getpid()}.tmp.npz")  # another process of the run may write it too
     try:
         np.savez(temporary, detector=detector, keys=list(known), landmarks=np.stack(list(known.values())))
         os.replace(temporary, cache)
     except OSError as err:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise OutputError(f"cannot write {cache} ({err.strerror or err}); free space or mend permissions") from err

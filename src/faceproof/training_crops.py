@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from faceproof.augment import random_chain
-from faceproof.detectors.crops import CropSpec, cut
+from faceproof.detectors.crops import CropSpec, cut, native
 from faceproof.errors import unknown_name
 from faceproof.extras import opencv
 from faceproof.perturb import View, blur, jpeg
@@ -60,19 +60,22 @@ def _life(view: View, spec: CropSpec, rng: np.random.Generator) -> RGB:
 
 
 def _study(view: View, spec: CropSpec, rng: np.random.Generator) -> RGB:
-    """Ricker et al. 2024: blur, JPEG and a random resized crop with probability 0.1 each, then a random crop."""
+    """Ricker et al. 2024: blur, JPEG and a random resized crop with probability 0.1 each, then a random crop.
+
+    Cut at native scale, as the frame "centre" is in use.
+    """
     if rng.random() < 0.1:
         view = blur(view, float(rng.uniform(0.5, 5)))
     if rng.random() < 0.1:
         view = jpeg(view, int(rng.integers(30, 101)))
     assert view.landmarks is not None
-    side = max(spec.size, min(view.pixels.shape[:2]))
-    square = cut(CropSpec(side, "square", spec.features), view.pixels, view.landmarks)
+    square = native(spec, view.pixels, view.landmarks)
+    tall, wide = square.shape[:2]
     if rng.random() < 0.1:
-        area, ratio = rng.uniform(0.25, 0.75) * side**2, float(np.exp(rng.uniform(np.log(0.8), np.log(1.25))))
-        width, height = (min(side, round(float(np.sqrt(v)))) for v in (area * ratio, area / ratio))
-        x, y = int(rng.integers(0, side - width + 1)), int(rng.integers(0, side - height + 1))
+        area, ratio = rng.uniform(0.25, 0.75) * tall * wide, float(np.exp(rng.uniform(np.log(0.8), np.log(1.25))))
+        width, height = min(wide, round((area * ratio) ** 0.5)), min(tall, round((area / ratio) ** 0.5))
+        x, y = int(rng.integers(0, wide - width + 1)), int(rng.integers(0, tall - height + 1))
         part = square[y : y + height, x : x + width]
         return np.asarray(opencv().resize(part, (spec.size, spec.size), interpolation=1), dtype=np.uint8)  # linear
-    x, y = (int(v) for v in rng.integers(0, side - spec.size + 1, 2))
+    x, y = int(rng.integers(0, wide - spec.size + 1)), int(rng.integers(0, tall - spec.size + 1))
     return np.ascontiguousarray(square[y : y + spec.size, x : x + spec.size])

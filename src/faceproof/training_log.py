@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
+from faceproof.errors import MissingExtraError, OutputError
 from faceproof.extras import require
+from faceproof.images import printable
 
-__all__ = ["Epoch", "Files", "Progress", "Silent", "TensorBoard", "Together", "Watcher"]
+__all__ = [
+    "Epoch", "Files", "Progress", "Silent", "TensorBoard", "Together", "Watcher", "make_folder", "write_text",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,47 @@ class Progress:
     pace: float
     waiting: float
     left: float
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise OutputError(
+            f"cannot make the folder {printable(path)} ({err.strerror or err}); give another --out"
+        ) from err
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text to a file, whole or not at all.
+
+    Raises:
+        OutputError: the disk does not take it; an older file stays as it was.
+    """
+    _place(path, text.encode("utf-8", "backslashreplace"))
+
+
+def _place(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except OSError as err:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise _cannot_write(path, err) from err
+
+
+def _cannot_write(path: Path, err: OSError) -> OutputError:
+    return OutputError(
+        f"cannot write {printable(path)} ({err.strerror or err}); free space or mend permissions and give the same "
+        "command again: it goes on from the last checkpoint"
+    )
 
 
 class Watcher(Protocol):
@@ -111,14 +158,18 @@ class Files(Silent):
         self.out = Path(out)
 
     def epoch(self, history: Sequence[Epoch]) -> None:
-        """Write both anew."""
-        temporary = self.out / "epochs.tmp"
-        with temporary.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, [field.name for field in fields(Epoch)])
-            writer.writeheader()
-            writer.writerows(asdict(epoch) for epoch in history)
-        os.replace(temporary, self.out / "epochs.csv")
-        _draw(self.out / "curve.png", history)
+        """Write both anew.
+
+        Raises:
+            OutputError: the disk does not take them.
+        """
+        stream = io.StringIO(newline="")
+        writer = csv.DictWriter(stream, [field.name for field in fields(Epoch)])
+        writer.writeheader()
+        writer.writerows(asdict(epoch) for epoch in history)
+        write_text(self.out / "epochs.csv", stream.getvalue())
+        with contextlib.suppress(MissingExtraError):
+            _draw(self.out / "curve.png", history)
 
 
 def _draw(path: Path, history: Sequence[Epoch]) -> None:
@@ -137,25 +188,41 @@ def _draw(path: Path, history: Sequence[Epoch]) -> None:
         axes.xaxis.get_major_locator().set_params(integer=True)
     left.set_title("loss (binary cross-entropy)")
     right.set_title("val")
-    temporary = path.with_name("curve.tmp.png")
-    figure.savefig(temporary, dpi=120)
-    os.replace(temporary, path)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=120, format="png")
+    _place(path, picture.getvalue())
 
 
 class TensorBoard(Silent):
     """Writes TensorBoard event files to a folder."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.writer: Any = require("train", "torch.utils.tensorboard").SummaryWriter(str(folder))
+        self.folder = Path(folder)
+        module = require("train", "torch.utils.tensorboard")
+        with self._errors():
+            self.writer: Any = module.SummaryWriter(str(folder))
 
     def progress(self, progress: Progress) -> None:
         """Log loss, pace and waiting by step."""
-        for name in ("loss", "pace", "waiting"):
-            self.writer.add_scalar(f"train/{name}", getattr(progress, name), progress.step)
+        with self._errors():
+            for name in ("loss", "pace", "waiting"):
+                self.writer.add_scalar(f"train/{name}", getattr(progress, name), progress.step)
 
     def epoch(self, history: Sequence[Epoch]) -> None:
-        """Log the newest epoch's figures by step."""
+        """Log the newest epoch's figures by step.
+
+        Raises:
+            OutputError: the disk does not take them.
+        """
         last = history[-1]
-        for name in ("val_loss", "val_auc", "val_tpr", "rate"):
-            self.writer.add_scalar(f"val/{name.removeprefix('val_')}", getattr(last, name), last.step)
-        self.writer.flush()
+        with self._errors():
+            for name in ("val_loss", "val_auc", "val_tpr", "rate"):
+                self.writer.add_scalar(f"val/{name.removeprefix('val_')}", getattr(last, name), last.step)
+            self.writer.flush()
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as err:
+            raise _cannot_write(self.folder, err) from err

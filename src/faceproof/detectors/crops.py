@@ -16,7 +16,7 @@ from faceproof.extras import opencv
 from faceproof.faces.alignment import align, crop_quad
 from faceproof.features.ela import ela
 
-__all__ = ["FEATURES", "FRAMES", "CropSpec", "cut"]
+__all__ = ["FEATURES", "FRAMES", "CropSpec", "cut", "native"]
 
 RGB = npt.NDArray[np.uint8]
 
@@ -43,7 +43,7 @@ class CropSpec:
     features: str = "rgb"
 
     def __post_init__(self) -> None:
-        if not 32 <= self.size <= 1024:
+        if not isinstance(self.size, int) or not 32 <= self.size <= 1024:
             raise UsageError(f"crop size {self.size} is not within 32..1024")
         if self.frame not in FRAMES:
             raise unknown_name("frame", self.frame, list(FRAMES))
@@ -62,12 +62,28 @@ def cut(spec: CropSpec, pixels: RGB, landmarks: npt.ArrayLike) -> RGB:
     Raises:
         ValueError: the landmarks coincide, or are no face's.
     """
-    # Before cutting: error levels depend on where the JPEG's 8 x 8 grid lies.
-    source = ela(pixels) if spec.features == "ela" else pixels
+    source = _featured(spec, pixels)
     if spec.frame == "aligned":
         return align(source, landmarks, spec.size)
     region = _square(source, landmarks)
-    return _middle(region, spec.size) if spec.frame == "centre" else _resized(region, spec.size, spec.size)
+    if spec.frame == "square":
+        return _resized(region, spec.size, spec.size)
+    region = _at_least(region, spec.size)
+    top, left = ((length - spec.size) // 2 for length in region.shape[:2])
+    return np.ascontiguousarray(region[top : top + spec.size, left : left + spec.size])
+
+
+def native(spec: CropSpec, pixels: RGB, landmarks: npt.ArrayLike) -> RGB:
+    """Return the square that the frames "square" and "centre" are made of, at native scale.
+
+    Arguments and errors as for `cut`. (H, W, 3) uint8; enlarged only where a side is under `spec.size`.
+    """
+    return _at_least(_square(_featured(spec, pixels), landmarks), spec.size)
+
+
+def _featured(spec: CropSpec, pixels: RGB) -> RGB:
+    """Before cutting: error levels depend on where the JPEG's 8 x 8 grid lies."""
+    return ela(pixels) if spec.features == "ela" else pixels
 
 
 def _square(pixels: RGB, landmarks: npt.ArrayLike) -> RGB:
@@ -82,15 +98,13 @@ def _square(pixels: RGB, landmarks: npt.ArrayLike) -> RGB:
     return pixels[y0:y1, x0:x1]
 
 
-def _middle(region: RGB, size: int) -> RGB:
-    """Return the central `size` pixels; a smaller region is enlarged first."""
+def _at_least(region: RGB, size: int) -> RGB:
+    """Return a region whose shorter side has `size` pixels or more."""
     height, width = region.shape[:2]
-    if min(height, width) < size:
-        scale = size / min(height, width)
-        region = _resized(region, max(size, round(width * scale)), max(size, round(height * scale)))
-        height, width = region.shape[:2]
-    top, left = (height - size) // 2, (width - size) // 2
-    return np.ascontiguousarray(region[top : top + size, left : left + size])
+    if min(height, width) >= size:
+        return region
+    scale = size / min(height, width)
+    return _resized(region, max(size, round(width * scale)), max(size, round(height * scale)))
 
 
 def _resized(region: RGB, width: int, height: int) -> RGB:

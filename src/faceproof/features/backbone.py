@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from faceproof.errors import ModelError, UsageError, unknown_name
+from faceproof.errors import ModelError, UsageError
 from faceproof.extras import require
 
 __all__ = ["Network", "build_network", "load_weights"]
@@ -54,7 +55,7 @@ class Network(nn.Module):
         super().train(mode)
         for module in self.body.modules():
             if getattr(module, "fixed", False):
-                module.train(False)
+                module.training = False  # not train(False), which would reach into the layers inside
         return self
 
 
@@ -78,6 +79,7 @@ class SmallCnn(nn.Module):
 
 def build_network(
     backbone: str,
+    size: int,
     *,
     start: str = "imagenet",
     hidden: tuple[int, ...] = (),
@@ -88,17 +90,18 @@ def build_network(
 
     Args:
         backbone: a timm name or "small-cnn".
+        size: of its crops, pixels; transformers are built for one.
         start: "imagenet" (from an installed package of `PACKAGED`, else from the hub, as timm does),
             "random", or the path of a .safetensors file that `faceproof train` wrote.
         hidden, dropout: of the head.
         trained_layers: how many of the backbone's last layers stay trainable; None: all.
 
     Raises:
-        UsageError: no such backbone or file.
+        UsageError: no such backbone or file, or the backbone does not take crops of that size.
         ModelError: the weights cannot be had or are another architecture's.
     """
-    body = _body(backbone, start)
-    network = Network(body, int(body.num_features), hidden, dropout)  # type: ignore[arg-type]
+    body = _body(backbone, size, start)
+    network = Network(body, _width(body, backbone, size), hidden, dropout)
     if start not in ("imagenet", "random"):
         load_weights(network, start)
     if trained_layers is not None:
@@ -106,22 +109,26 @@ def build_network(
     return network
 
 
-def _body(backbone: str, start: str) -> nn.Module:
+def _body(backbone: str, size: int, start: str) -> nn.Module:
     if backbone == "small-cnn":
         if start == "imagenet":
             raise UsageError("small-cnn has no ImageNet weights; use start 'random'")
         return SmallCnn()
     timm = require("train", "timm")
     if not timm.is_model(backbone):
-        raise unknown_name("backbone", backbone, ["small-cnn", *timm.list_models()])
+        near = difflib.get_close_matches(backbone, ["small-cnn", *timm.list_models()], n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ";"
+        raise UsageError(f"unknown backbone {backbone!r}{hint} known: small-cnn, and all that timm.list_models() names")
     packaged = _packaged(backbone) if start == "imagenet" else None
     from_hub = start == "imagenet" and packaged is None
+    facts = timm.get_pretrained_cfg(backbone)
+    sized = {"img_size": size} if facts is not None and facts.fixed_input_size else {}
     try:
-        body: nn.Module = timm.create_model(backbone, pretrained=from_hub, num_classes=0)
+        body: nn.Module = timm.create_model(backbone, pretrained=from_hub, num_classes=0, **sized)
     except Exception as err:  # the hub's client raises many kinds, without a common base
-        if not from_hub:
-            raise
         detail = " ".join(str(err).split())[:160]
+        if not from_hub:
+            raise UsageError(f"backbone {backbone} cannot be built for crops of {size} px ({detail})") from err
         raise ModelError(
             f"ImageNet weights of {backbone} cannot be fetched from the hub ({detail}); go online, or start from a "
             f"file or from 'random'. Packages with weights are known for: {', '.join(PACKAGED)}"
@@ -131,6 +138,21 @@ def _body(backbone: str, start: str) -> nn.Module:
     return body
 
 
+def _width(body: nn.Module, backbone: str, size: int) -> int:
+    """Numbers that the backbone gives for a crop: seen, since what timm calls `num_features` is not always it."""
+    try:
+        with torch.inference_mode():
+            pooled = body.eval()(torch.zeros(2, 3, size, size))
+    except Exception as err:  # each backbone complains in its own way
+        detail = " ".join(str(err).split())[:160]
+        raise UsageError(
+            f"backbone {backbone} does not take crops of {size} px ({detail}); give another size, such as 224 or 256"
+        ) from err
+    if pooled.ndim != 2:
+        raise UsageError(f"backbone {backbone} gives {tuple(pooled.shape)} instead of one vector a crop; take another")
+    return int(pooled.shape[1])
+
+
 def _packaged(backbone: str) -> tuple[dict[str, torch.Tensor], str] | None:
     if backbone not in PACKAGED:
         return None
@@ -138,8 +160,12 @@ def _packaged(backbone: str) -> tuple[dict[str, torch.Tensor], str] | None:
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         return None
-    file = next(iter(sorted(Path(spec.origin).parent.glob(pattern))))
-    state: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)
+    file = next(iter(sorted(Path(spec.origin).parent.glob(pattern))), Path(pattern))
+    try:
+        state: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as err:  # absent, cut short, or no weights: torch raises many kinds
+        detail = " ".join(str(err).split())[:160]
+        raise ModelError(f"the package {package} has no weights that can be read ({detail}); install it again") from err
     return state, classifier
 
 
@@ -177,9 +203,23 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     network.load_state_dict(tensors)
 
 
+def _layers(body: nn.Module) -> list[nn.Module]:
+    """What Keras counts: modules with weights of their own, and activations, in the order they were registered.
+
+    Not what merely holds others, and not dropout, pooling or identities. timm's normalisations hold their
+    activation and count beside it, as two layers.
+    """
+    kinds = ("torch.nn.modules.activation", "timm.layers.activations", "timm.layers.activations_me")
+    return [
+        module
+        for module in body.modules()
+        if list(module.parameters(recurse=False)) or type(module).__module__ in kinds
+    ]
+
+
 def _freeze(body: nn.Module, trained_layers: int) -> None:
-    """Fix all but the last layers. A layer is a module without children, as Keras counts them."""
-    layers = [module for module in body.modules() if not list(module.children())]
+    """Fix all but the last layers."""
+    layers = _layers(body)
     for module in layers[: max(0, len(layers) - trained_layers)]:
         module.fixed = True  # type: ignore[assignment]
         for parameter in module.parameters(recurse=False):
