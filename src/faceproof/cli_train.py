@@ -76,6 +76,7 @@ def train(
     Stop it whenever you like: the same command goes on from the last checkpoint, with the same result.
     """
     import shlex
+    import signal
     import sys
     from pathlib import Path
 
@@ -111,6 +112,7 @@ def train(
             device=Device(accelerator, int(devices) if devices.isdecimal() else devices, precision, workers),
             skip_unreadable=skip_unreadable, counted=shown.counted,
         )  # fmt: skip
+        signal.signal(signal.SIGINT, shown.press)
         try:
             if leave_out is None:
                 card = train_model(job, recipe, watcher=Together(*logs), overwrite=overwrite)

@@ -32,6 +32,12 @@ class Shown:
         self._console, self._live = console, live
         self._tasks: dict[str, TaskID] = {}
         self._last = 0.0
+        self._pressed = False
+
+    def press(self, *_: object) -> None:
+        """Take Ctrl-C, and remember it: Python loses a KeyboardInterrupt that falls into the clean-up of a fork."""
+        self._pressed = True
+        raise KeyboardInterrupt
 
     def note(self, text: str) -> None:
         """Print a sentence."""
@@ -46,6 +52,8 @@ class Shown:
 
     def progress(self, progress: Report) -> None:
         """Show the training's step, loss, pace and how much of the time it waits for pictures."""
+        if self._pressed:
+            raise KeyboardInterrupt
         text = f"loss {progress.loss:.4f}  {progress.pace:.1f} crops/s  waiting {progress.waiting:.0%}"
         if self._live is not None:
             task = self._task("training")
