@@ -418,7 +418,7 @@ def _start_worker(_: int) -> None:
 def _keep_memory() -> None:
     """Let glibc keep freed memory instead of giving every activation back to the system and asking for it again.
 
-    On two cores EfficientNet-Lite2 at 208 px went from 23 to 38 crops/s (benchmarks/training.csv). Linux
+    On two cores EfficientNet-Lite2 at 208 px went from 25 to 32 crops/s (benchmarks/training.csv). Linux
     with glibc only; elsewhere nothing happens.
     """
     if not sys.platform.startswith("linux"):
