@@ -32,7 +32,9 @@ def network_only(keep: bool) -> None:
 
     if keep:
         _keep_memory()
-    network = build_network("tf_efficientnet_lite2", size=208, start="random").train().to(memory_format=torch.channels_last)
+    network = (
+        build_network("tf_efficientnet_lite2", size=208, start="random").train().to(memory_format=torch.channels_last)
+    )
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3)
     crops = torch.randn(BATCH, 3, 208, 208).contiguous(memory_format=torch.channels_last)
     for step in range(3 + STEPS):
