@@ -44,7 +44,9 @@ _LATE = _Weighted.of({**_ANYWHERE, "blur:0.3-1.2": 20, "rescale:0.5-0.95:any": 2
 _LAST = _Weighted.of(_CODEC)
 _SHIFT = parse_chain("shift:1-7")
 
-_SMALLEST, _LARGEST = 80, 256
+_MORE_STEPS = (0.45, 0.8)
+"""Below the first no step beside size and codec, up to the second one, else two."""
+_SMALLEST, _LARGEST = 96, 320
 """The longer side at the end, in pixels."""
 _KEPT = 0.25
 """Share of pictures that are not resized to it, of those that lie in that range already."""
@@ -66,7 +68,7 @@ def random_chain(view: View, rng: Rng) -> View:
     if view.landmarks is not None and rng.random() < 0.35:
         view = _tight(view, view.landmarks, rng)
     late = 0
-    for _ in range(int(rng.integers(0, 3))):
+    for _ in range(bisect(_MORE_STEPS, rng.random())):
         if rng.random() < 0.5:
             view = _EARLY.draw(rng)(view, rng)
         else:
@@ -93,7 +95,7 @@ def _tight(view: View, landmarks: npt.NDArray[np.float32], rng: Rng) -> View:
 
 
 def _final_size(view: View, rng: Rng) -> View:
-    """Give the longer side a size drawn log-uniformly from 80 to 256 pixels.
+    """Give the longer side a size drawn log-uniformly from 96 to 320 pixels.
 
     A quarter of the pictures in that range keep their own pixels: those for which the drawn size fell into
     the quarter of the distribution about their own. Keeping a quarter regardless of the draw would make
