@@ -903,6 +903,40 @@ def test_onnx_is_torch(backbone: str, tmp_path: Path, astronaut: RGB) -> None:
         assert path.stat().st_size < 3 * weights  # float32 would be four bytes each
 
 
+@pytest.mark.parametrize(
+    ("backbone", "hidden", "outputs"),
+    [
+        ("tf_efficientnet_lite0", (), ["score", "embedding", "evidence"]),
+        ("test_resnet", (), ["score", "embedding", "evidence"]),
+        ("test_resnet", (8,), ["score", "embedding"]),
+        ("small-cnn", (), ["score", "embedding"]),
+        ("test_vit", (), ["score", "embedding"]),
+    ],
+)
+def test_onnx_gives_what_the_score_is_made_of(
+    backbone: str, hidden: tuple[int, ...], outputs: list[str], tmp_path: Path, astronaut: RGB
+) -> None:
+    import onnxruntime
+
+    from faceproof.export import to_onnx
+
+    torch.manual_seed(0)
+    network = build_network(backbone, 64, start="random", hidden=hidden)
+    torch.nn.init.normal_(network.head[-1].weight)
+    torch.nn.init.constant_(network.head[-1].bias, 0.7)
+    to_onnx(network, 64, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    assert [output.name for output in session.get_outputs()] == outputs
+    batch = ((astronaut[None, 50:114, 200:264] / 255 - 0.5) / 0.5).astype(np.float32).transpose(0, 3, 1, 2)
+    given = dict(zip(outputs, session.run(None, {"crops": batch}), strict=True))
+    with torch.inference_mode():
+        own = network.body(torch.from_numpy(batch)).numpy()
+    np.testing.assert_allclose(given["embedding"], own, atol=5e-3 * max(1.0, np.abs(own).max()))
+    if "evidence" in given:
+        assert given["evidence"].ndim == 3
+        np.testing.assert_allclose(given["evidence"].mean() + 0.7, given["score"].item(), rtol=2e-3, atol=2e-3)
+
+
 def test_a_network_that_cannot_be_exported(tmp_path: Path) -> None:
     from faceproof.export import to_onnx
 

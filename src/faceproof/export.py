@@ -17,6 +17,7 @@ from torch import nn
 
 from faceproof.errors import ModelError
 from faceproof.extras import require
+from faceproof.features.backbone import Network
 
 __all__ = ["parity", "to_onnx"]
 
@@ -24,8 +25,57 @@ MIN_HALF = 256
 """Tensors with fewer elements stay in float32: nothing to gain, and biases like precision."""
 
 
+class _Outputs(nn.Module):
+    """A network that also gives what the score is made of.
+
+    Outputs: score (N, 1); embedding (N, D), what the head sees; and, where the score is the mean over a map
+    of the head's linear layer plus its bias, that map without the bias: evidence (N, h, w) (the class
+    activation map of Zhou et al. 2016, equation 2, for one class).
+    """
+
+    def __init__(self, network: Network, *, mapped: bool) -> None:
+        super().__init__()
+        self.network, self.mapped = network, mapped
+
+    @property
+    def names(self) -> list[str]:
+        """Of the outputs."""
+        return ["score", "embedding", *(["evidence"] if self.mapped else [])]
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        if not self.mapped:
+            embedding = self.network.body(images)
+            return self.network.head(embedding), embedding
+        features = self.network.body.forward_features(images)
+        embedding = features.mean((2, 3))
+        evidence = nn.functional.conv2d(features, self.network.head[-1].weight[:, :, None, None])
+        return self.network.head(embedding), embedding, evidence[:, 0]
+
+
+def _with_outputs(network: nn.Module, size: int) -> tuple[nn.Module, list[str]]:
+    """Return what is exported, and the names of its outputs."""
+    if not isinstance(network, Network):
+        return network, ["score"]
+    linear = all(isinstance(layer, (nn.Linear, nn.Dropout)) for layer in network.head) and len(network.head) == 2
+    mapped = _Outputs(network, mapped=True)
+    if linear and hasattr(network.body, "forward_features"):
+        crops = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            features = network.body.forward_features(crops)
+            # Pooled otherwise than by the mean (a token, a maximum, layers after the pooling), there is no such map.
+            if features.ndim == 4 and features.shape[2] > 1:
+                pooled = network.body(crops)
+                if pooled.shape == features.shape[:2] and torch.allclose(pooled, features.mean((2, 3)), atol=1e-4):
+                    return mapped, mapped.names
+    plain = _Outputs(network, mapped=False)
+    return plain, plain.names
+
+
 def to_onnx(network: nn.Module, size: int, path: str | Path) -> None:
     """Write `network`, (N, 3, size, size) float32 -> (N, 1), with N free; weights stored as float16.
+
+    A `features.backbone.Network` gets further outputs: the embedding, and where its head is linear a map of
+    the score, "evidence" (N, h, w), whose mean plus the head's bias is the score.
 
     Raises:
         ModelError: torch cannot export the network, or onnx refuses the result.
@@ -34,13 +84,14 @@ def to_onnx(network: nn.Module, size: int, path: str | Path) -> None:
     path = Path(path)
     temporary = path.with_suffix(".tmp")
     network.eval()
+    exported, names = _with_outputs(network, size)
     try:
         torch.onnx.export(
-            network,
+            exported.eval(),
             (torch.zeros(2, 3, size, size),),
             str(temporary),
             input_names=["crops"],
-            output_names=["score"],
+            output_names=names,
             dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
             opset_version=18,
             dynamo=True,

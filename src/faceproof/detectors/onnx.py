@@ -42,6 +42,7 @@ class OnnxDetector:
             detail = " ".join(str(err).split())[:200]
             raise ModelError(f"{folder}: onnxruntime cannot load the weights ({detail})") from err
         self._input = self._session.get_inputs()[0].name
+        self._outputs = [output.name for output in self._session.get_outputs()]
         mean, std = np.array(self._card.mean), np.array(self._card.std)
         self._gain = (1 / (255 * std)).astype(np.float32)
         self._shift = (-mean / std).astype(np.float32)
@@ -64,11 +65,15 @@ class OnnxDetector:
         Raises:
             UsageError: `crops` has another shape or type.
         """
+        return self._run(crops, self._outputs[:1])[0].reshape(-1).astype(np.float32)
+
+    def _run(self, crops: npt.NDArray[np.uint8], outputs: list[str]) -> list[npt.NDArray[np.float32]]:
+        """Run the network on crops (N, S, S, 3) uint8 RGB."""
         size = self._card.size
         if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (size, size, 3):
             raise UsageError(f"crops must be uint8 (N, {size}, {size}, 3), not {crops.dtype} {crops.shape}")
         if not len(crops):
-            return np.zeros(0, np.float32)
+            return [np.zeros(0, np.float32) for _ in outputs]
         batch = np.ascontiguousarray((crops * self._gain + self._shift).transpose(0, 3, 1, 2), dtype=np.float32)
-        scores: npt.NDArray[np.float32] = self._session.run(None, {self._input: batch})[0]
-        return scores.reshape(-1).astype(np.float32)
+        given: list[npt.NDArray[np.float32]] = self._session.run(outputs, {self._input: batch})
+        return given
