@@ -22,6 +22,7 @@ RANKS = {
     "faceproof.errors": 0,
     "faceproof.extras": 0,
     "faceproof.records": 0,
+    "faceproof.conformal": 1,
     "faceproof.curves": 1,
     "faceproof.images": 1,
     "faceproof.inputs": 1,
