@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -18,6 +19,7 @@ from faceproof.detectors.card import read_card
 from faceproof.detectors.onnx import OnnxDetector
 from faceproof.detectors.store import DEFAULT_MODEL, load_detector, shipped_models
 from faceproof.doctor import SELF_TEST, examine
+from faceproof.fusion import SUPERVISED, Single
 from faceproof.images import RGB
 from faceproof.verdict import decide
 
@@ -158,7 +160,8 @@ def test_verdict_follows_the_band() -> None:
             ((point.low + point.high) / 2, "inconclusive"),
             (point.low - 1e-6, "photograph"),
         ):
-            verdict = decide(score, (), card, point)
+            alone = Single(dataclasses.replace(card, conformal=None))
+            verdict = decide(score, alone.evidence({SUPERVISED: score}), (), alone.rule(fpr, None))
             assert verdict.label == label
             assert verdict.probability == pytest.approx(curve.probability(score))
             assert verdict.evidence[0].weight == pytest.approx(curve.log_odds(score))

@@ -13,7 +13,9 @@ from faceproof.images import RGB
 
 
 def make_verdict(score: float = 1.0, label: str = "generated", probability: float = 0.9) -> Verdict:
-    return Verdict(label, score, probability, 0.8, 0.01, (0.7, 0.85), (Evidence("e", 2.2, "s"),), ("r",))  # type: ignore[arg-type]
+    return Verdict(
+        label, score, score, probability, 0.8, 0.01, (0.7, 0.85), evidence=(Evidence("e", score, "s"),), reasons=("r",)
+    )  # type: ignore[arg-type]  # fmt: skip
 
 
 def make_face(verdict: Verdict, *quality: QualityReason) -> Face:

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from faceproof import Face, ImageResult, Inputs, Options, OutputError, QualityReason, UsageError, Verdict
+from faceproof import Face, ImageResult, Inputs, Options, OutputError, QualityReason, Stability, UsageError, Verdict
 from faceproof.records import SCHEMA, Evidence
 from faceproof.reports import CSV_COLUMNS, ResultFile, open_results, scan_to_file, to_json
 from tests.helpers import command, encode, environment, limited, read_records, run_cli
@@ -38,7 +38,10 @@ QUALITY = QualityReason("too_small", "too small: the face covers 20 px, at least
 def make_face(score: float = 1.5, quality: tuple[QualityReason, ...] = (), **other: Any) -> Face:
     label = "inconclusive" if quality else "generated" if score > 0 else "photograph"
     evidence = (Evidence("detector test 1", score, f"score {score:+.2f}; said so"),)
-    verdict = Verdict(label, score, 0.5 + score / 100, 0.95, 0.01, (0.9, 0.96), evidence, ("first; reason", "second"))  # type: ignore[arg-type]
+    said = ("first; reason", "second")
+    verdict = Verdict(
+        label, score, score, 0.5 + score / 100, 0.95, 0.01, (0.9, 0.96), evidence=evidence, reasons=said
+    )  # type: ignore[arg-type]  # fmt: skip
     values: dict[str, Any] = {
         "box": (1.25, 2.5, 90.0, 100.75),
         "landmarks": ((1.0, 2.0), (3.0, 4.0), (5.0, 6.0), (7.0, 8.0), (9.25, -10.5)),
@@ -129,8 +132,9 @@ def from_csv(row: dict[str, str]) -> dict[str, Any]:
     record: dict[str, Any] = {key: cells[key] or None for key in ("sha256", "error", "verdict")}
     record |= {key: cells[key] for key in ("path", "status", "model", "face_detector", "version", "schema")}
     record |= {key: int(cells[key]) for key in ("width", "height")}
-    for key in ("score", "probability", "threshold", "threshold_fpr"):
+    for key in ("score", "log_odds", "probability", "threshold", "threshold_fpr", "alpha"):
         record[key] = float(row[key]) if row[key] else None
+    record["alarm"] = {"True": True, "False": False}.get(row["alarm"])
     record["faces"] = json.loads(row["faces_json"])
     record["notes"] = cells["notes"].split("; ") if cells["notes"] else []
     return record
@@ -168,14 +172,19 @@ def faces(draw: st.DrawFn) -> Face:
     label = "inconclusive" if quality else draw(st.sampled_from(["photograph", "generated", "inconclusive"]))
     evidence = draw(st.lists(st.builds(Evidence, words, numbers, words), max_size=2))
     reasons = draw(st.lists(words, max_size=3))
+    steps = draw(st.lists(st.tuples(words, shares), min_size=1, max_size=3))
     verdict = Verdict(
         label,
         draw(numbers),
+        sum(piece.weight for piece in evidence) if evidence else draw(numbers),
         draw(shares),
         draw(shares),
         draw(shares),
         (band[0], band[1]),
+        draw(st.none() | shares),
         tuple(evidence),
+        draw(st.booleans()),
+        draw(st.none() | st.just(Stability(tuple(steps), (steps[0][0],)))),
         tuple(reasons),
     )
     return Face((x0, y0, x1, y1), points, draw(shares), tuple(quality), verdict)
@@ -464,7 +473,7 @@ FOREIGN: dict[str, tuple[str, bytes]] = {
     "ours, then another's": ("out.jsonl", OURS.encode() + b"\nnot ours\n"),
     "only our schema": ("out.jsonl", json.dumps({"schema": SCHEMA}).encode() + b"\n"),
     "path is a number": ("out.jsonl", OURS.replace('"path":"folder/0000.jpg"', '"path":7').encode() + b"\n"),
-    "verdict is a list": ("out.jsonl", OURS.replace('"generated","thres', '[1],"thres').encode() + b"\n"),
+    "verdict is a list": ("out.jsonl", OURS.replace('"generated","alarm', '[1],"alarm').encode() + b"\n"),
     "deep": ("out.jsonl", b"[" * 100_000 + b"\n"),
     "binary": ("out.jsonl", bytes(range(256)) * 9),
     "other columns": ("out.csv", b"path,label\na.jpg,1\n"),

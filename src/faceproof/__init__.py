@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from faceproof.images import Limits, Picture, load
     from faceproof.inputs import Inputs, Item
     from faceproof.pipeline import FaceChecker
-    from faceproof.records import SCHEMA, Evidence, Face, ImageResult, QualityReason, Verdict
+    from faceproof.records import SCHEMA, Evidence, Face, ImageResult, QualityReason, Stability, Verdict
     from faceproof.reports import open_results, scan_to_file
     from faceproof.scan import Options
 
@@ -52,7 +52,7 @@ _HOMES = {
     "faceproof.images": ("Limits", "Picture", "load"),
     "faceproof.inputs": ("Inputs", "Item"),
     "faceproof.pipeline": ("FaceChecker",),
-    "faceproof.records": ("SCHEMA", "Evidence", "Face", "ImageResult", "QualityReason", "Verdict"),
+    "faceproof.records": ("SCHEMA", "Evidence", "Face", "ImageResult", "QualityReason", "Stability", "Verdict"),
     "faceproof.reports": ("open_results", "scan_to_file"),
     "faceproof.scan": ("Options",),
 }  # fmt: skip
@@ -84,6 +84,7 @@ __all__ = [
     "PictureError",
     "QualityReason",
     "RetinaFace",
+    "Stability",
     "TooLargeError",
     "UnreadableError",
     "UsageError",

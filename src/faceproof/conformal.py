@@ -18,7 +18,7 @@ import numpy.typing as npt
 from faceproof.errors import ModelError, UsageError
 from faceproof.metrics import wilson
 
-__all__ = ["MAX_SCORES", "Conformal", "Coverage", "coverage"]
+__all__ = ["FEWEST", "MAX_SCORES", "Conformal", "Coverage", "coverage"]
 
 Floats = npt.NDArray[np.float64]
 

@@ -8,26 +8,33 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from faceproof._version import VERSION
+from faceproof.curves import sigmoid
 from faceproof.detectors.base import Detector
-from faceproof.detectors.card import Card, OperatingPoint
+from faceproof.detectors.card import Card
 from faceproof.detectors.crops import cut
-from faceproof.detectors.store import load_detector
+from faceproof.detectors.store import load_detector, model_folder
 from faceproof.errors import ModelError, PictureError, UsageError
+from faceproof.explain.stability import chains_of, perturbed_crops
 from faceproof.extras import opencv
 from faceproof.faces.alignment import EYE_DISTANCE, TEMPLATE
 from faceproof.faces.detection import DetectedFace, FaceDetector
 from faceproof.faces.detection import face_detector as make_face_detector
 from faceproof.faces.quality import Gates
+from faceproof.fusion import SUPERVISED, Combiner, Single, read_fusion
 from faceproof.images import Limits, Picture, PictureSource, load, printable
-from faceproof.records import Face, ImageResult, QualityReason
-from faceproof.verdict import decide
+from faceproof.records import Face, ImageResult, QualityReason, Verdict
+from faceproof.verdict import decide, steadied
 
 __all__ = ["FaceChecker"]
+
+
+RGB = npt.NDArray[np.uint8]
 
 
 @dataclass
@@ -42,7 +49,8 @@ class _Prepared:
     error: str | None = None
     faces: tuple[DetectedFace, ...] = ()
     quality: tuple[tuple[QualityReason, ...], ...] = ()
-    crops: tuple[npt.NDArray[np.uint8], ...] = ()
+    crops: tuple[RGB, ...] = ()
+    perturbed: tuple[tuple[RGB, ...], ...] = ()
 
 
 class FaceChecker:
@@ -51,15 +59,17 @@ class FaceChecker:
     Args:
         model: name of a shipped model, path of a model folder, a `Detector`, or None (the default).
         face_detector: None (RetinaFace), the path of a YuNet .onnx file, or a `FaceDetector`.
-        fpr: false-alarm rate of the operating point; must be one the model's card has. None: the
-            card's default, 0.01.
+        fpr: share of photographs that may be called generated; None: the model's default, 0.01.
+        alpha: share of generated faces that may be called photographs, of the kinds the model was calibrated
+            on; None: the model's default.
+        stability: "off", "quick" or "full": how many perturbations a verdict has to survive.
         gates: quality limits.
         limits: what a picture may cost.
         threads: threads of each network; more processes serve a scan better than more threads.
 
     Raises:
         ModelError: the model must not be used (no card, wrong hash, another crop template).
-        UsageError: an argument is wrong.
+        UsageError: an argument is wrong, or the model cannot promise these rates.
 
     A checker is not for use by several threads at once; make one per thread or process.
     """
@@ -70,6 +80,8 @@ class FaceChecker:
         face_detector: FaceDetector | str | os.PathLike[str] | None = None,
         *,
         fpr: float | None = None,
+        alpha: float | None = None,
+        stability: str = "off",
         gates: Gates | None = None,
         limits: Limits | None = None,
         threads: int = 1,
@@ -79,7 +91,9 @@ class FaceChecker:
         opencv().setNumThreads(threads)
         self.detector = load_detector(model, threads=threads)
         _check_template(self.card)
-        self.point: OperatingPoint = self.card.point(fpr)
+        self.chains, self.stability = chains_of(stability), stability
+        self.combiner: Combiner = _combiner(model, self.card)
+        self.rule = self.combiner.rule(fpr, alpha)
         self.face_detector = make_face_detector(face_detector, threads=threads)
         self.gates = gates or Gates()
         self.limits = limits or Limits()
@@ -134,7 +148,7 @@ class FaceChecker:
 
     def failed(self, path: str | os.PathLike[str], error: str) -> ImageResult:
         """Return the record of a picture that could not be reached at all."""
-        return self._result(_Prepared(printable(path), error=error), ())
+        return self._result(_Prepared(printable(path), error=error), (), ())
 
     def _prepare(self, picture: PictureSource) -> _Prepared:
         try:
@@ -162,37 +176,51 @@ class FaceChecker:
             tuple(face for face, _ in found),
             quality,
             tuple(crop for _, crop in found),
+            tuple(self._perturbed(loaded, face, reasons) for (face, _), reasons in zip(found, quality, strict=True)),
         )
 
-    def _finish(self, held: list[_Prepared], batch: int) -> Iterator[ImageResult]:
-        crops = [crop for prepared in held for crop in prepared.crops]
-        parts = [self.detector.score(np.stack(crops[i : i + batch])) for i in range(0, len(crops), batch)]
-        scores = iter(np.concatenate(parts).tolist() if parts else ())
-        for prepared in held:
-            yield self._result(prepared, tuple(next(scores) for _ in prepared.crops))
+    def _perturbed(self, loaded: Picture, face: DetectedFace, reasons: tuple[QualityReason, ...]) -> tuple[RGB, ...]:
+        """Crops for the stability certificate; none of a face that is not judged anyway."""
+        if reasons:
+            return ()
+        return tuple(c for _, c in perturbed_crops(loaded.pixels, face.landmarks, self.card.crop, self.stability))
 
-    def _result(self, prepared: _Prepared, scores: tuple[float, ...]) -> ImageResult:
+    def _finish(self, held: list[_Prepared], batch: int) -> Iterator[ImageResult]:
+        scores = iter(self._scores([crop for prepared in held for crop in prepared.crops], batch))
+        after = iter(self._scores([c for prepared in held for crops in prepared.perturbed for c in crops], batch))
+        for prepared in held:
+            own = tuple(next(scores) for _ in prepared.crops)
+            yield self._result(prepared, own, tuple(tuple(next(after) for _ in crops) for crops in prepared.perturbed))
+
+    def _scores(self, crops: list[RGB], batch: int) -> list[float]:
+        parts = [self.detector.score(np.stack(crops[i : i + batch])) for i in range(0, len(crops), batch)]
+        return [float(v) for part in parts for v in part]
+
+    def _result(
+        self, prepared: _Prepared, scores: tuple[float, ...], after: tuple[tuple[float, ...], ...]
+    ) -> ImageResult:
         faces = tuple(
             Face(
                 box=(float(f.box[0]), float(f.box[1]), float(f.box[2]), float(f.box[3])),
                 landmarks=tuple((float(x), float(y)) for x, y in f.landmarks),
                 confidence=f.confidence,
                 quality=reasons,
-                verdict=decide(score, reasons, self.card, self.point),
+                verdict=self._verdict(score, reasons, steps),
             )
-            for f, reasons, score in zip(prepared.faces, prepared.quality, scores, strict=True)
+            for f, reasons, score, steps in zip(prepared.faces, prepared.quality, scores, after, strict=True)
         )
         status = "error" if prepared.error is not None else "ok" if faces else "no_face"
-        curve = self.card.calibration
+        low, high, threshold = sigmoid([self.rule.low, self.rule.high, self.rule.threshold])
         return ImageResult(
             path=prepared.name,
             status=status,  # type: ignore[arg-type]
             model=self.card.identity,
             face_detector=self.face_detector.name,
             version=VERSION,
-            threshold=curve.probability(self.point.threshold),
-            threshold_fpr=self.point.fpr,
-            band=(curve.probability(self.point.low), curve.probability(self.point.high)),
+            threshold=float(threshold),
+            threshold_fpr=self.rule.fpr,
+            band=(float(low), float(high)),
+            alpha=self.rule.alpha,
             sha256=prepared.sha256,
             width=prepared.width,
             height=prepared.height,
@@ -200,6 +228,20 @@ class FaceChecker:
             error=prepared.error,
             notes=prepared.notes,
         )
+
+    def _verdict(self, score: float, quality: tuple[QualityReason, ...], after: tuple[float, ...]) -> Verdict:
+        scores = {SUPERVISED: score}
+        verdict = decide(score, self.combiner.evidence(scores), quality, self.rule, alarm=self.combiner.alarm(scores))
+        if not after:
+            return verdict
+        odds = [sum(piece.weight for piece in self.combiner.evidence({SUPERVISED: value})) for value in after]
+        return steadied(verdict, list(zip(self.chains, odds, strict=True)), self.rule)
+
+
+def _combiner(model: Detector | str | os.PathLike[str] | None, card: Card) -> Combiner:
+    """The fusion beside the model's card, or the model by itself."""
+    folder = model_folder(model) if model is None or isinstance(model, (str, os.PathLike)) else None
+    return (read_fusion(Path(folder)) if folder is not None else None) or Single(card)
 
 
 def _check_template(card: Card) -> None:

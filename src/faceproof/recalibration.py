@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from faceproof.calibration import METHODS, TAIL, class_weights, cross_fit, folds_by_group, method_named, operating_point
+from faceproof.conformal import FEWEST, Conformal
 from faceproof.curves import Calibration
 from faceproof.detectors.card import Card, OperatingPoint, read_card
 from faceproof.detectors.folders import new_folder, write_card
 from faceproof.detectors.store import model_folder
 from faceproof.errors import UsageError
+from faceproof.fusion import SUPERVISED, Single
 from faceproof.heldout import HeldOut, Progress, scored, without_trained
 from faceproof.images import printable
 from faceproof.metrics import ece, nll
@@ -68,6 +70,7 @@ class Recalibration:
         comparisons: every method, cross-fitted by group.
         points: operating points, strictest last.
         default_fpr: the one in force.
+        conformal: the judged faces' scores, for promised error rates; None with fewer than 20 of a class.
         photographs, generated, groups: judged faces fitted on, and their groups.
         faceless, not_judged, trained: pictures left out: no face; face unfit by quality; group trained on.
         unreadable: (path, why) of pictures left out because they cannot be read.
@@ -82,6 +85,7 @@ class Recalibration:
     comparisons: tuple[Comparison, ...]
     points: tuple[OperatingPoint, ...]
     default_fpr: float
+    conformal: Conformal | None
     photographs: int
     generated: int
     groups: int
@@ -198,6 +202,7 @@ def fit(data: HeldOut, method: str, rates: Sequence[float], card: Card) -> Recal
         default_fpr=min(rates, key=lambda fpr: abs(math.log(fpr / card.default_fpr))),
         photographs=int(photographs.sum()),
         generated=int((~photographs).sum()),
+        conformal=Conformal.of(y, s) if min(photographs.sum(), (~photographs).sum()) >= FEWEST else None,
         groups=len(set(groups.tolist())),
         faceless=data.scores.faceless,
         not_judged=int((~judged).sum()),
@@ -287,6 +292,7 @@ def fields(result: Recalibration, data: HeldOut, command: str) -> dict[str, Any]
         },
         "operating_points": [_point(point) | {"split": data.split or "scores"} for point in result.points],
         "default_fpr": result.default_fpr,
+        "conformal": None if result.conformal is None else result.conformal.to_card(),
     }
 
 
@@ -330,5 +336,6 @@ def _write(fresh: Path, raw: dict[str, Any], folder: Path, parent: Card) -> None
     if isinstance(test, dict) and "score" in test:
         # The doctor expects this verdict; the score is the weights' and stays.
         card = read_card(fresh)
-        test["verdict"] = decide(float(test["score"]), (), card, card.point()).label
+        score, alone = float(test["score"]), Single(card)
+        test["verdict"] = decide(score, alone.evidence({SUPERVISED: score}), (), alone.rule(None, None)).label
         write_card(fresh, raw)

@@ -7,12 +7,13 @@ is renamed, removed or changes meaning (new fields do not change it).
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import dataclass
 from typing import Any, Literal, Union
 
 from faceproof.errors import UsageError
 
-__all__ = ["SCHEMA", "Evidence", "Face", "ImageResult", "QualityReason", "Verdict"]
+__all__ = ["SCHEMA", "Evidence", "Face", "ImageResult", "QualityReason", "Stability", "Verdict"]
 
 SCHEMA = "faceproof.result/1"
 
@@ -70,34 +71,92 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Stability:
+    """The same face after a fixed set of perturbations.
+
+    Attributes:
+        probabilities: of generated, 0 to 1, by perturbation as `faceproof.chains` writes it; at least one.
+        flips: perturbations after which the other of the two answers is given.
+    """
+
+    probabilities: tuple[tuple[str, float], ...]
+    flips: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.probabilities:
+            raise UsageError("a stability certificate needs at least one perturbation")
+        if not all(0 <= value <= 1 for _, value in self.probabilities):
+            raise UsageError("probabilities must lie in 0..1")
+        if not set(self.flips) <= {chain for chain, _ in self.probabilities}:
+            raise UsageError("a flip must be one of the perturbations tried")
+
+    @property
+    def lowest(self) -> float:
+        """Lowest probability."""
+        return min(value for _, value in self.probabilities)
+
+    @property
+    def median(self) -> float:
+        """Median probability."""
+        return statistics.median(value for _, value in self.probabilities)
+
+    @property
+    def highest(self) -> float:
+        """Highest probability."""
+        return max(value for _, value in self.probabilities)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the range, the flips and every probability."""
+        return {
+            "lowest": _rounded(self.lowest),
+            "median": _rounded(self.median),
+            "highest": _rounded(self.highest),
+            "flips": list(self.flips),
+            "after": [{"perturbation": chain, "probability": _rounded(p)} for chain, p in self.probabilities],
+        }
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What is said about one face.
 
     Attributes:
         label: "photograph" | "generated" | "inconclusive".
         score: the detector's raw score, unbounded, higher = more likely generated.
+        log_odds: of generated, natural; the sum of the evidence's weights.
         probability: calibrated probability of generated, 0 to 1, at the prior the model card names.
         threshold: on the probability's scale; at or above it the operating point flags a face.
         threshold_fpr: share of photographs flagged at that threshold (the card has its interval).
-        band: (low, high) probabilities around the threshold between which nothing is claimed.
+        band: (low, high) probabilities between which nothing is claimed.
+        alpha: share of generated faces below the band, as promised; None where nothing is promised.
         evidence: what led to it, weights in log-odds.
+        alarm: unlike known photographs, although the detector found no trace of a generator.
+        stability: what perturbations make of it; None if not asked for.
         reasons: sentences for a person, the decisive one first.
     """
 
     label: Label
     score: float
+    log_odds: float
     probability: float
     threshold: float
     threshold_fpr: float
     band: tuple[float, float]
+    alpha: float | None = None
     evidence: tuple[Evidence, ...] = ()
+    alarm: bool = False
+    stability: Stability | None = None
     reasons: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.label not in LABELS:
             raise UsageError(f"unknown verdict {self.label!r}; known: {', '.join(LABELS)}")
-        if not math.isfinite(self.score):
-            raise UsageError(f"a score must be finite, not {self.score}")
+        for name in ("score", "log_odds"):
+            if not math.isfinite(getattr(self, name)):
+                raise UsageError(f"{name} must be finite, not {getattr(self, name)}")
+        total = sum(piece.weight for piece in self.evidence)
+        if self.evidence and not math.isclose(total, self.log_odds, rel_tol=1e-6, abs_tol=1e-6):
+            raise UsageError(f"the evidence's weights add up to {total}, the verdict's log-odds are {self.log_odds}")
         for name in ("probability", "threshold", "threshold_fpr"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} must lie in 0..1, not {getattr(self, name)}")
@@ -140,8 +199,11 @@ class Face:
             "confidence": _rounded(self.confidence),
             "quality": [reason.to_dict() for reason in self.quality],
             "score": _rounded(self.verdict.score),
+            "log_odds": _rounded(self.verdict.log_odds),
             "probability": _rounded(self.verdict.probability),
             "verdict": self.verdict.label,
+            "alarm": self.verdict.alarm,
+            "stability": None if self.verdict.stability is None else self.verdict.stability.to_dict(),
             "evidence": [piece.to_dict() for piece in self.verdict.evidence],
             "reasons": list(self.verdict.reasons),
         }
@@ -159,7 +221,7 @@ class ImageResult:
         faces: every face, largest first.
         error: what was wrong and what to do, for status "error".
         notes: what was decided while reading.
-        threshold, threshold_fpr, band: the operating point in force, see `Verdict`.
+        threshold, threshold_fpr, band, alpha: the operating point in force, see `Verdict`.
         model: name and version of the detector.
         face_detector: its name.
         version: of faceproof.
@@ -179,6 +241,7 @@ class ImageResult:
     faces: tuple[Face, ...] = ()
     error: str | None = None
     notes: tuple[str, ...] = ()
+    alpha: float | None = None
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
@@ -192,7 +255,7 @@ class ImageResult:
     def decisive(self) -> Face | None:
         """The most suspicious face that passes quality: the one that speaks for the picture."""
         fit = [face for face in self.faces if not face.quality]
-        return max(fit, key=lambda face: face.verdict.score, default=None)
+        return max(fit, key=lambda face: face.verdict.log_odds, default=None)
 
     @property
     def verdict(self) -> Label | None:
@@ -213,11 +276,14 @@ class ImageResult:
             "height": self.height,
             "faces": [face.to_dict() for face in self.faces],
             "score": None if decisive is None else _rounded(decisive.verdict.score),
+            "log_odds": None if decisive is None else _rounded(decisive.verdict.log_odds),
             "probability": None if decisive is None else _rounded(decisive.verdict.probability),
             "verdict": self.verdict,
+            "alarm": None if decisive is None else decisive.verdict.alarm,
             "threshold": _rounded(self.threshold),
             "threshold_fpr": self.threshold_fpr,
             "band": [_rounded(v) for v in self.band],
+            "alpha": self.alpha,
             "notes": list(self.notes),
             "model": self.model,
             "face_detector": self.face_detector,

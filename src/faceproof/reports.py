@@ -31,7 +31,8 @@ __all__ = ["FORMATS", "ResultFile", "check_to_page", "open_results", "scan_to_fi
 
 FORMATS = (".jsonl", ".ndjson", ".csv", ".parquet")
 CSV_COLUMNS = (
-    "path", "status", "verdict", "probability", "score", "threshold", "threshold_fpr", "band", "faces",
+    "path", "status", "verdict", "alarm", "probability", "log_odds", "score", "threshold", "threshold_fpr", "band",
+    "alpha", "faces",
     "x0", "y0", "x1", "y1", "quality", "error", "width", "height", "notes", "sha256", "model",
     "face_detector", "version", "schema", "faces_json",
 )  # fmt: skip
@@ -390,7 +391,7 @@ def _flat(record: Record) -> dict[str, Any]:
     """One row: the decisive face's box and the largest face's quality, all faces as JSON at the end."""
     faces = record["faces"]
     fit = [face for face in faces if not face["quality"]]
-    shown = max(fit, key=lambda face: face["score"], default=faces[0] if faces else None)
+    shown = max(fit, key=lambda face: face["log_odds"], default=faces[0] if faces else None)
     row = {key: record[key] for key in CSV_COLUMNS if key in record}
     row |= {"faces": len(faces), "faces_json": to_json(faces), "notes": "; ".join(record["notes"])}
     row["band"] = to_json(record["band"])
@@ -430,9 +431,10 @@ def _unflat(row: Mapping[str, str]) -> Record:
         return None if value is None else float(value)
 
     record: dict[str, Any] = {key: text(key) for key in CSV_COLUMNS}
-    record |= {key: number(key) for key in ("probability", "score", "threshold", "threshold_fpr")}
+    record |= {key: number(key) for key in ("probability", "log_odds", "score", "threshold", "threshold_fpr", "alpha")}
     record |= {"width": int(row["width"]), "height": int(row["height"]), "faces": json.loads(row["faces_json"])}
     record["band"] = json.loads(row["band"])
+    record["alarm"] = {"True": True, "False": False}.get(row["alarm"])
     record["notes"] = row["notes"].split("; ") if row["notes"] else []
     return record
 
@@ -442,19 +444,24 @@ def _parquet_schema() -> Any:
     f64, text, strings = pa.float64(), pa.string(), pa.list_(pa.string())
     reason = pa.struct([("code", text), ("sentence", text), ("value", f64), ("limit", f64)])
     evidence = pa.struct([("name", text), ("weight", f64), ("sentence", text)])
+    after = pa.struct([("perturbation", text), ("probability", f64)])
+    stability = pa.struct(
+        [("lowest", f64), ("median", f64), ("highest", f64), ("flips", strings), ("after", pa.list_(after))]
+    )
     face = pa.struct(
         [
             ("box", pa.list_(f64)), ("landmarks", pa.list_(pa.list_(f64))), ("confidence", f64),
-            ("quality", pa.list_(reason)), ("score", f64), ("probability", f64), ("verdict", text),
-            ("evidence", pa.list_(evidence)), ("reasons", strings),
+            ("quality", pa.list_(reason)), ("score", f64), ("log_odds", f64), ("probability", f64),
+            ("verdict", text), ("alarm", pa.bool_()), ("stability", stability), ("evidence", pa.list_(evidence)), ("reasons", strings),
         ]
     )  # fmt: skip
     return pa.schema(
         [
             ("path", text), ("sha256", text), ("status", text), ("error", text), ("width", pa.int32()),
-            ("height", pa.int32()), ("faces", pa.list_(face)), ("score", f64), ("probability", f64),
-            ("verdict", text), ("threshold", f64), ("threshold_fpr", f64), ("band", pa.list_(f64)),
-            ("notes", strings), ("model", text), ("face_detector", text), ("version", text), ("schema", text),
+            ("height", pa.int32()), ("faces", pa.list_(face)), ("score", f64), ("log_odds", f64),
+            ("probability", f64), ("verdict", text), ("alarm", pa.bool_()), ("threshold", f64),
+            ("threshold_fpr", f64), ("band", pa.list_(f64)), ("alpha", f64), ("notes", strings), ("model", text),
+            ("face_detector", text), ("version", text), ("schema", text),
         ]
     )  # fmt: skip
 

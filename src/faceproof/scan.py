@@ -35,12 +35,15 @@ class Options:
     fpr: float | None = None
     gates: Gates = field(default_factory=Gates)
     limits: Limits = field(default_factory=Limits)
+    alpha: float | None = None
+    stability: str = "off"
 
     def checker(self) -> FaceChecker:
         """Make a checker with one thread."""
         return FaceChecker(
-            self.model, self.face_detector, fpr=self.fpr, gates=self.gates, limits=self.limits, threads=1
-        )
+            self.model, self.face_detector, fpr=self.fpr, alpha=self.alpha, stability=self.stability,
+            gates=self.gates, limits=self.limits, threads=1,
+        )  # fmt: skip
 
 
 def scan(items: Iterable[Item], options: Options, *, workers: int | None = None) -> Generator[ImageResult, None, None]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from faceproof.conformal import Conformal
 from faceproof.curves import Calibration, calibration_from_card
 from faceproof.detectors.crops import CropSpec
 from faceproof.errors import ModelError, UsageError
@@ -66,6 +67,7 @@ class Card:
         prior: prevalence of generated faces that the probability assumes.
         points: operating points, strictest last.
         default_fpr: the one in force unless another is asked for.
+        conformal: raw scores of held-out faces of both classes, for promised error rates; None in older cards.
         raw: the whole card.
     """
 
@@ -82,6 +84,7 @@ class Card:
     prior: float
     points: tuple[OperatingPoint, ...]
     default_fpr: float
+    conformal: Conformal | None
     raw: Mapping[str, Any]
 
     @property
@@ -175,6 +178,7 @@ def _parse(raw: dict[str, Any]) -> Card:
         prior=float(calibration["prior"]),
         points=tuple(sorted(points, key=lambda p: -p.fpr)),
         default_fpr=float(raw["default_fpr"]),
+        conformal=Conformal.from_card(raw["conformal"]) if raw.get("conformal") is not None else None,
         raw=raw,
     )
     for key in ("training", "metrics", "limits", "licence"):

@@ -1,0 +1,1 @@
+"""Why a verdict is what it is, in forms that can be checked."""
