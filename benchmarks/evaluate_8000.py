@@ -36,7 +36,7 @@ def main() -> None:
             writer.writeheader()
             for row in rows:
                 writer.writerow(row | {"path": str((options.data / row["path"]).resolve()), "split": "val"})
-        command = [sys.executable, "-m", "faceproof", "evaluate", "lite0-224", "--data", str(manifest), "--out", folder]
+        command = [sys.executable, "-m", "faceproof", "evaluate", "lite2-208", "--data", str(manifest), "--out", folder]
         started = time.perf_counter()
         subprocess.run([*command, "--no-plots"], check=True, capture_output=True)
         spent = time.perf_counter() - started

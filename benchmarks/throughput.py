@@ -145,7 +145,7 @@ class Clock:
     STAGES = (
         ("decode (read, sha256, JPEG)", ((pipeline, "load"),)),
         ("find (RetinaFace)", ((RetinaFace, "detect"),)),
-        ("align and quality", ((pipeline, "align"), (Gates, "judge"))),
+        ("align and quality", ((pipeline, "cut"), (Gates, "judge"))),
     )
 
     def __init__(self) -> None:

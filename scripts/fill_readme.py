@@ -14,7 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-MODEL = "lite0-224"
+MODEL = "lite2-208"
 
 
 def rows(path: str) -> list[dict[str, str]]:

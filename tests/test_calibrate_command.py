@@ -124,7 +124,7 @@ def test_the_command_from_pictures_to_a_model_that_checks(
     assert (
         f"{PHOTOGRAPHS} photographs and {GENERATED} generated faces of {PHOTOGRAPHS + GENERATED} groups" in done.stdout
     )
-    assert "could not be checked" in done.stdout
+    assert "could not be checked" not in done.stdout  # the shipped model names its training groups
     assert "generalised Pareto tail" in done.stdout
     assert _hashes(SHIPPED) == before
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
@@ -309,7 +309,7 @@ def test_unreadable_pictures_are_named_and_tell_in_the_exit_code(
 
 def test_groups_that_trained_the_model_are_refused_or_left_out(tmp_path: Path, scores: Path, copy: Path) -> None:
     assert training_groups(copy) == {group_key(name) for name in ("g1", "g2", "elsewhere")}
-    assert training_groups(SHIPPED) is None
+    assert len(training_groups(SHIPPED) or ()) > 10_000
     data = read_scores(scores)
     with pytest.raises(UsageError, match=r"2 of 100 pictures are of groups that trained .*group g1 \(x/y/1\.jpg\)"):
         calibrate(copy, data, tmp_path / "out")
@@ -433,16 +433,24 @@ def test_wrong_use_is_two(tmp_path: Path, scores: Path, arguments: list[str], me
 
 @pytest.mark.data
 @pytest.mark.slow
-def test_the_shipped_calibration_is_found_again(tmp_path: Path, faces_data: Path) -> None:
-    """On val, with Platt, what scripts/build_model.py wrote into the shipped card; and train is refused."""
+def test_the_shipped_threshold_is_found_again_on_val(tmp_path: Path, faces_data: Path) -> None:
+    """The card's was set on val and on fetched pictures; val alone must agree within its interval. Train is refused."""
     data = held_out(faces_data, drop_straddling=True)
     result = calibrate(None, data, tmp_path / "out", method="platt")
-    shipped = read_card(SHIPPED)
-    for score in (-5.0, 0.0, 5.0):
-        assert result.calibration.log_odds(score) == pytest.approx(shipped.calibration.log_odds(score), abs=0.1)
-    for own, other in zip(result.points, shipped.points, strict=True):
-        assert own.photographs == other.photographs
-        assert own.threshold == pytest.approx(other.threshold, abs=0.1)
-    if "could not be checked" not in " ".join(result.notes):
-        with pytest.raises(UsageError, match=r"pictures are of groups that trained"):
-            calibrate(None, held_out(faces_data, "train", drop_straddling=True), tmp_path / "none")
+    shipped = read_card(SHIPPED).point(0.01)
+    own = next(point for point in result.points if point.fpr == 0.01)
+    assert own.photographs == pytest.approx(446, abs=6)
+    assert own.low <= shipped.high
+    assert shipped.low <= own.high
+    assert own.threshold == pytest.approx(shipped.threshold, abs=1.0)
+    with pytest.raises(UsageError, match=r"pictures are of groups that trained"):
+        calibrate(None, held_out(faces_data, "train", drop_straddling=True), tmp_path / "none")
+
+
+def test_a_model_that_does_not_name_its_groups_says_so(tmp_path: Path, scores: Path, copy: Path) -> None:
+    raw = json.loads((copy / "card.json").read_text())
+    del raw["training"]["groups"]
+    raw["training"]["pool"] = "unknown"
+    write_card(copy, raw)
+    result = calibrate(copy, read_scores(scores), tmp_path / "out")
+    assert any("could not be checked" in note for note in result.notes)

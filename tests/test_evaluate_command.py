@@ -105,7 +105,7 @@ def test_the_whole_command(data: Path, tmp_path: Path) -> None:
         assert words in done.stdout
     said, figures = table(out / "figures.csv")
     assert re.match(
-        r"# \S+ evaluate lite0-224 .*; faceproof [\d.]+, commit \w+; \d+ cores .*; data [0-9a-f]{16}\n", said
+        r"# \S+ evaluate lite2-208 .*; faceproof [\d.]+, commit \w+; \d+ cores .*; data [0-9a-f]{16}\n", said
     )
     assert {row["contender"] for row in figures} == {DEFAULT_MODEL, "contrast <b>", "file facts", "left"}
     assert {row["kind"] for row in figures} >= {
@@ -209,7 +209,7 @@ def test_bad_input(data: Path, tmp_path: Path) -> None:
         ((DEFAULT_MODEL,), "--data is missing"),
         ((*model, "--split", "exam"), "split 'exam' is empty; the data has: test, train, val"),
         ((*model, "--chain", "jpg75"), "unknown chain 'jpg75'; did you mean 'jpeg75'|jpg75"),
-        (("lite0-22", "--data", data), "did you mean 'lite0-224'"),
+        (("lite2-20", "--data", data), "did you mean 'lite2-208'"),
         ((DEFAULT_MODEL, "--data", tmp_path / "nothing.csv"), "no manifest at .*nothing.csv"),
         (("--peer", "x.py:make", "--data", data), "no adapter at x.py"),
         (("--scores", tmp_path / "none.csv"), "score file .*none.csv cannot be read"),

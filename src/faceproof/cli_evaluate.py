@@ -71,7 +71,7 @@ def evaluate(
     from faceproof.evaluation_run import ROBUSTNESS, Plan
 
     if not (models or peer or scores):
-        raise UsageError("nothing to measure; name a model (such as lite0-224), a --peer, or a table of --scores")
+        raise UsageError("nothing to measure; name a model (such as lite2-208), a --peer, or a table of --scores")
     if (models or peer or gaps) and data is None:
         raise UsageError("--data is missing; give a manifest.csv, or a folder of SPLIT/CLASS/pictures")
     specs = distinct_names([*map(model_spec, models or ()), *map(peer_spec, peer or ())])

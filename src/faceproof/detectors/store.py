@@ -13,7 +13,7 @@ from faceproof.errors import UsageError, unknown_name
 __all__ = ["DEFAULT_MODEL", "WEIGHTS", "load_detector", "model_folder", "shipped_models"]
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
-DEFAULT_MODEL = "lite0-224"
+DEFAULT_MODEL = "lite2-208"
 
 
 def shipped_models() -> dict[str, Path]:
