@@ -19,6 +19,8 @@ IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 def encoded(pixels: RGB, kind: str, **options: Any) -> bytes:
     """A 128 x 96 picture in a format, with Pillow's options (exif, xmp, pnginfo, comment)."""
     stream = io.BytesIO()
+    if kind == "AVIF":
+        options = {"speed": 10, **options}
     Image.fromarray(np.ascontiguousarray(pixels[:384])).resize((128, 96)).save(stream, kind, **options)
     return stream.getvalue()
 

@@ -76,16 +76,25 @@ def png(pixels: RGB, *texts: tuple[str, str, bool], itxt: bool = False) -> bytes
     return encoded(pixels, "PNG", pnginfo=info)
 
 
+def dressed(pixels: RGB, kind: str, exif: Image.Exif | None = None) -> bytes:
+    """A picture with EXIF and an XMP packet in the place its format has for them."""
+    tags = exif or camera()
+    if kind == "TIFF":
+        tags[700] = packet(GENERATED)
+    block = tags.tobytes()
+    if kind == "PNG":
+        info = PngImagePlugin.PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", packet(GENERATED).decode())
+        return encoded(pixels, kind, exif=block, pnginfo=info)
+    return encoded(pixels, kind, exif=block, **({} if kind == "TIFF" else {"xmp": packet(GENERATED)}))
+
+
 # Containers and tags
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 def test_exif_and_xmp_are_found_in_every_format(astronaut: RGB, kind: str) -> None:
-    data = encoded(astronaut, kind, exif=camera(), xmp=packet(GENERATED)) if kind != "PNG" else None
-    if data is None:
-        info = PngImagePlugin.PngInfo()
-        info.add_itxt("XML:com.adobe.xmp", packet(GENERATED).decode())
-        data = encoded(astronaut, "PNG", exif=camera(), pnginfo=info)
+    data = dressed(astronaut, kind)
     found = read(data)
     assert found.format == kind
     assert found.source_types == ("trainedAlgorithmicMedia",)
@@ -109,7 +118,7 @@ def test_heif(astronaut: RGB) -> None:
 
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_tags_are_those_pillow_reads(order: str) -> None:
-    block = camera(Artist="Zoë Ürün", UserComment=b"ASCII\0\0\0hello", MakerNote=bytes(range(200)))
+    block = camera(Artist="Zoe", UserComment=b"ASCII\0\0\0hello", MakerNote=bytes(range(200)))
     block.endian = order
     raw = block.tobytes().removeprefix(b"Exif\0\0")
     theirs = Image.Exif()
@@ -124,10 +133,15 @@ def test_tags_are_those_pillow_reads(order: str) -> None:
             expected = other[tag]
             if isinstance(expected, IFDRational):
                 assert value[0] / value[1] == pytest.approx(float(expected))
-            elif wanted[tag] == "Artist":
-                assert value == "Zoë Ürün"  # Pillow gives the UTF-8 bytes as Latin-1
             else:
                 assert value == expected
+
+
+@pytest.mark.parametrize("raw", ["Zoë".encode(), "Zoë".encode("latin-1"), "Zoë  ".encode()])
+def test_text_is_utf_8_or_latin_1(raw: bytes) -> None:
+    """The standard says ASCII; Pillow writes question marks."""
+    entry = struct.pack(">HHII", 0x013B, 2, len(raw) + 4, 26)
+    assert read_tags(b"MM\0*\0\0\0\x08\0\1" + entry + bytes(4) + raw + b"\0abc").main == {0x013B: "Zoë"}
 
 
 def test_an_extended_xmp_packet_is_joined(astronaut: RGB) -> None:
@@ -232,7 +246,7 @@ def test_what_generators_write_into_png(astronaut: RGB, texts: list[tuple[str, s
     ],
 )
 def test_what_generators_write_into_exif(astronaut: RGB, kind: str, values: dict[str, Any], tool: str) -> None:
-    found = read(encoded(astronaut, kind, exif=exif_block(**values)))
+    found = read(encoded(astronaut, kind, exif=exif_block(**values).tobytes()))
     assert found.generator_tags[0].tool == tool
     assert sum(piece.weight for piece in provenance_evidence(found)) == 5
 
@@ -368,22 +382,23 @@ def test_xmp_bombs_do_nothing(astronaut: RGB, bomb: bytes) -> None:
     info.add(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + bomb)
     found = read(encoded(astronaut, "PNG", pnginfo=info))
     assert found.empty
-    assert sum("XMP" in note for note in found.notes) == (0 if bomb.startswith(b"<a b0") else 1)
+    assert sum("XMP" in note for note in found.notes) == 1
 
 
 def test_a_declaration_is_refused_before_anything_is_expanded() -> None:
     assert "declares a document type" in read_xmp((LAUGHS + "]><x>&a11;</x>").encode())[1][0]
     assert "nested deeper" in read_xmp(b"<a>" * 1000)[1][0]
+    assert "a tag of more than" in read_xmp(b"<a b='" + b"c" * 70_000 + b"'/>")[1][0]
 
 
 def test_what_came_before_damage_is_kept() -> None:
-    found, notes = read_xmp(packet(GENERATED)[:-60])
+    found, notes = read_xmp(packet(GENERATED)[:-30])
     assert found == (("DigitalSourceType", IPTC + "trainedAlgorithmicMedia"),)
     assert notes
 
 
 def test_sizes_are_bounded(astronaut: RGB) -> None:
-    huge = zlib.compress(bytes(200_000_000), 9)
+    huge = zlib.compress(bytes(20_000_000), 9)
     info = PngImagePlugin.PngInfo()
     info.add(b"zTXt", b"Comment\0\0" + huge)
     info.add(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + huge)
@@ -403,9 +418,7 @@ def test_sizes_are_bounded(astronaut: RGB) -> None:
 def victims(astronaut: RGB) -> list[bytes]:
     """Small files with every kind of metadata in every format, signed where that can be done."""
     files = [png(astronaut, ("parameters", INFOTEXT, True), ("prompt", COMFY, False))]
-    files += [
-        encoded(astronaut, kind, exif=camera(), xmp=packet(GENERATED)) for kind in ("JPEG", "WEBP", "TIFF", "AVIF")
-    ]
+    files += [dressed(astronaut, kind) for kind in ("JPEG", "WEBP", "TIFF", "AVIF")]
     try:
         from tests.signing import created, sign
 
@@ -430,7 +443,7 @@ def mutants(files: list[bytes], count: int) -> Iterator[bytes]:
 
 
 def test_damaged_files_never_raise(victims: list[bytes]) -> None:
-    for data in mutants(victims, 3000):
+    for data in mutants(victims, 800):
         found = read(data)
         json.dumps(found.to_dict())
         for piece in provenance_evidence(found):
@@ -440,13 +453,15 @@ def test_damaged_files_never_raise(victims: list[bytes]) -> None:
 
 def test_truncated_files_never_raise(victims: list[bytes]) -> None:
     for data in victims:
-        for end in {*range(0, 200), *range(200, len(data), 97)}:
+        for end in {*range(0, 200, 7), *range(200, len(data), 397)}:
             read(data[:end])
 
 
 @given(
-    st.sampled_from([b"", b"\xff\xd8\xff\xe1", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP", b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08",
-                     b"\0\0\0\x1cftypavif", b"\0\0\0\x1cftypheic"]),
+    st.sampled_from(
+        [b"", b"\xff\xd8\xff\xe1", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP", b"II*\0\x08\0\0\0",
+         b"MM\0*\0\0\0\x08", b"\0\0\0\x1cftypavif", b"\0\0\0\x1cftypheic"]
+    ),
     st.binary(max_size=400), st.integers(-1, 10**6), st.integers(-1, 10**6),
 )  # fmt: skip
 @example(b"II*\0\x08\0\0\0", b"\xff" * 400, 0, 0)
@@ -460,7 +475,7 @@ def test_endless_walks_end(astronaut: RGB) -> None:
     """Empty chunks, directories that point at themselves, entries that claim the whole file."""
     assert read(b"\x89PNG\r\n\x1a\n" + b"\0\0\0\0abcd\0\0\0\0" * 300_000).empty
     assert read(b"RIFF\0\0\0\0WEBP" + b"abcd\0\0\0\0" * 300_000).empty
-    assert read(b"\xff\xd8" + b"\xff" * 300_000).empty
+    assert "more than 50000 blocks" in read(b"\xff\xd8" + b"\xff" * 300_000).notes[0]
     loop = b"II*\0\x08\0\0\0" + struct.pack("<HHHII", 1, 0x8769, 4, 1, 8) + struct.pack("<I", 8)
     assert read(loop).empty
     greedy = b"II*\0\x08\0\0\0" + struct.pack("<H", 1000)

@@ -19,15 +19,15 @@ from faceproof.metadata.tags import C2PA_TAG, XMP_TAG, read_tags
 
 __all__ = ["MAX_TEXT", "MAX_XMP", "Blocks", "Text", "read_blocks"]
 
-MAX_BLOCKS = 100_000
-"""Segments, chunks or boxes walked: a PNG of 64 megapixels has about 12,000."""
+MAX_BLOCKS = 50_000
+"""Segments, chunks or boxes walked: a PNG of 64 megapixels has at most about 24,000."""
 MAX_TEXTS = 256
 MAX_TEXT = 64 * 1024
 """Characters kept of a text, and bytes inflated of a compressed one."""
 MAX_EXIF = 8 * 1024 * 1024
 MAX_XMP = 1024 * 1024
 """Bytes of a packet, and of all parts of an extended one."""
-MAX_PACKETS = 4
+MAX_PACKETS = 2
 
 _EXIF = b"Exif\0\0"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
@@ -97,6 +97,9 @@ class _Found:
         if len(self.texts) < MAX_TEXTS:
             self.texts.append(Text(f'{kind} "{plain(key)}"' if key else kind, key or kind, value[:MAX_TEXT]))
 
+    def too_many(self) -> None:
+        self.notes.append(f"the file has more than {MAX_BLOCKS} blocks: the rest was not read")
+
 
 def read_blocks(data: bytes) -> Blocks:
     """Find the metadata of a file; bytes in no format known here give an empty record."""
@@ -150,6 +153,8 @@ def _jpeg(data: bytes, found: _Found) -> None:
         elif marker == b"\xff\xeb" and body[:2] == b"JP" and b"jumb" in body[:32]:
             found.c2pa |= b"c2pa" in body[:80]  # other JUMBF boxes hold 360 degree pictures and such
         position += 2 + size
+    else:
+        found.too_many()
     for parts in extended.values():
         _join_extended(parts, found)
 
@@ -184,6 +189,8 @@ def _png(data: bytes, found: _Found) -> None:
         elif kind == b"IEND":
             break
         position = end + 4
+    else:
+        found.too_many()
 
 
 def _png_text(kind: bytes, body: bytes, found: _Found) -> None:
@@ -225,6 +232,8 @@ def _webp(data: bytes, found: _Found) -> None:
         elif kind == b"C2PA":
             found.c2pa = True
         position = end + size % 2
+    else:
+        found.too_many()
 
 
 def _tiff(data: bytes, found: _Found) -> None:
@@ -252,6 +261,8 @@ def _boxes(data: bytes, found: _Found) -> None:
             break
         found.c2pa |= kind == b"uuid" and data[position + head : position + head + 16] == _C2PA_UUID
         position += size
+    else:
+        found.too_many()
     _add_items(data, found)
 
 

@@ -17,8 +17,10 @@ __all__ = ["RULES", "GeneratorTag", "Rule", "find_generators", "quoted"]
 
 QUOTE = 80
 """Characters of a tag that a sentence quotes."""
-MAX_SEARCHED = 512 * 1024
+MAX_SEARCHED = 192 * 1024
 """Characters searched in all texts of a file together."""
+MAX_NAME = 256
+"""Characters searched for a tool's name."""
 
 TOOL_FIELDS = frozenset(
     {"Software", "ProcessingSoftware", "CreatorTool", "softwareAgent", "Source", "Make", "Artist", "Author",
@@ -58,7 +60,7 @@ class GeneratorTag:
 
 
 def _rule(tool: str, keys: Iterable[str], pattern: str) -> Rule:
-    return Rule(tool, frozenset(keys), re.compile(pattern))
+    return Rule(tool, frozenset(keys), re.compile(pattern))  # a frozenset stays itself
 
 
 # No pattern may backtrack: every repetition is bounded or of one class of letters.
@@ -121,15 +123,15 @@ def find_generators(texts: Iterable[Text]) -> tuple[GeneratorTag, ...]:
         for rule in RULES:
             if rule.tool in found or (rule.keys and text.key not in rule.keys):
                 continue
-            match = rule.pattern.search(text.value)
+            match = rule.pattern.search(text.value, 0, MAX_NAME if rule.keys is TOOL_FIELDS else len(text.value))
             if match is not None:
                 found[rule.tool] = GeneratorTag(rule.tool, plain(text.where), quoted(text.value, match))
     return tuple(found.values())
 
 
 def quoted(value: str, match: re.Match[str] | None = None) -> str:
-    """Return up to `QUOTE` characters of a value around a match, on one printable line."""
-    start = 0 if match is None or match.end() <= QUOTE else match.start()
+    """Return up to `QUOTE` characters of a value from where it matched, on one printable line."""
+    start = 0 if match is None else match.start()
     piece = value[start : start + QUOTE]
     line = plain(" ".join(piece.split()))[:QUOTE]
     return ("..." if start else "") + line + ("..." if start + QUOTE < len(value) else "")

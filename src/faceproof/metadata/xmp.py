@@ -32,6 +32,8 @@ PROPERTIES = {
 MAX_DEPTH = 64
 MAX_VALUES = 64
 MAX_VALUE = 64 * 1024
+MAX_TAG = 64 * 1024
+"""Bytes of one tag: expat's time grows with the square of the number of attributes."""
 _RESOURCE = "http://www.w3.org/1999/02/22-rdf-syntax-ns# resource"
 _BY_NAME = {f"{space} {name}": known for (space, name), known in PROPERTIES.items()}
 
@@ -86,6 +88,8 @@ def read_xmp(packet: bytes) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...
     parser.StartDoctypeDeclHandler = collector.refuse
     notes: tuple[str, ...] = ()
     try:
+        if any(piece.find(b">") > MAX_TAG for piece in packet.split(b"<")):
+            raise _RefusedError(f"it has a tag of more than {MAX_TAG} bytes")  # noqa: TRY301  (one place for refusals)
         parser.Parse(packet.strip(b"\0 \r\n\t"), True)
     except _RefusedError as err:
         notes = (f"an XMP packet was not read to its end: {err}",)
