@@ -1,10 +1,10 @@
 """C2PA content credentials: signed and valid, signed but invalid, present but not checked, or absent.
 
 Checked by c2pa-python (extra "provenance"), the Content Authenticity Initiative's own library: licence MIT or
-Apache-2.0, 0.38 as of November 2026, several releases a month, wheels for Linux (glibc 2.28; x86-64, ARM),
-macOS (both) and Windows (x86-64), none for musl; 16 MB to fetch and 53 MB installed on Linux. It is loaded only
-for files that have a box for credentials (`containers`), and is told to fetch nothing: no remote manifests, no
-OCSP, no hosts allowed.
+Apache-2.0, version 0.38 in November 2026 and released often. Wheels for Linux with glibc 2.28 (x86-64, ARM) and
+macOS (both), 15 to 16 MB to fetch and 53 MB installed on Linux, and for Windows (x86-64, 88 MB; 0.38.1 had none
+yet); none for musl. It is loaded only for files that have a box for credentials (`containers`), and is told to
+fetch nothing: no remote manifests, no OCSP, no hosts allowed.
 
 Valid means: the signature fits the claim and the claim fits the picture. Who signed is another question: no list
 of trusted signers is used, so a signer is a name and no more. Anyone can make a certificate with any name.
