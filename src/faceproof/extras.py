@@ -11,6 +11,7 @@ EXTRAS = {
     "parquet": ("pyarrow",),
     "heif": ("pillow_heif",),
     "evaluate": ("matplotlib",),
+    "provenance": ("c2pa",),
     "train": ("torch", "timm", "safetensors", "onnx", "onnxscript", "lightning_fabric"),
 }
 """Extra in pyproject.toml -> the modules it brings that are imported by name."""
