@@ -255,7 +255,12 @@ def test_the_command(tmp_path: Path, astronaut: RGB, card: Card, ending: str) ->
         "scan", *sorted(tmp_path.glob("*.png")), "--out", out, "--prevalence", "0.0005", "--summary", file, "-j", "1"
     )
     assert done.returncode == 0, done.stderr
-    for text in ("false alarms to expect", "flags that are right (PPV)", "at 0.05 %", "prevalence, by this scan"):
+    for text in (
+        "false alarms to expect",
+        "flags that are right (PPV)",
+        "if 0.05 % of the faces",
+        "prevalence, by this scan",
+    ):
         assert text in done.stderr
     raw = json.loads(file.read_text())
     assert raw["judged"] == 4  # those of the first run too, the black picture not

@@ -74,7 +74,7 @@ def test_what_is_left_out_is_named_and_tells_in_the_exit_code(tmp_path: Path, fo
         (["nowhere", "--out", "r.json"], "nowhere: no such file"),
         (["full", "--out", "no/r.json"], "lies in none; give a file in a folder that exists"),
         (["full", "--out", "black"], "is a folder"),
-        (["full", "--out", "r.json", "--min-pictures", "1"], "1 is not in the range x>=2"),
+        (["full", "--out", "r.json", "--min-pictures", "1"], "Invalid value for '--min-pictures'"),
         (["full", "--out", "r.json", "--face-detector", "none.onnx"], "no YuNet model at none.onnx"),
         (["full"], "Missing option"),
     ],

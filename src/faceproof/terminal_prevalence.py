@@ -30,7 +30,9 @@ def flags(summary: Summary, file: str | None = None, *, hidden: bool = False) ->
     ))  # fmt: skip
     if summary.cases:
         table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False)
-        table.add_column("what a flag is worth" + ("" if prevalence is None else f" at {_share(prevalence)} generated"))
+        if prevalence is not None:
+            table.title = f"what a flag is worth if {_share(prevalence)} of the faces are generated"
+        table.add_column("")
         columns = [_rows(case) for case in summary.cases]
         for case in summary.cases:
             table.add_column(HEADS.get(case.split, case.split), justify="right")
@@ -70,11 +72,11 @@ def _rows(case: Case) -> dict[str, str]:
 
 
 def _rate(rate: Rate) -> str:
-    return f"{_range(Estimate(rate.value, rate.low, rate.high))}, n {rate.count}"
+    return f"{_range(Estimate(rate.value, rate.low, rate.high))} of {rate.count}"
 
 
 def _range(share: Estimate) -> str:
-    return f"{_share(share.value)} ({_share(share.low)} to {_share(share.high)})"
+    return f"{_share(share.value)} ({_share(share.low).removesuffix(' %')} to {_share(share.high)})"
 
 
 def _share(value: float) -> str:
@@ -82,5 +84,11 @@ def _share(value: float) -> str:
 
 
 def _number(value: Estimate) -> str:
-    texts = ["no end" if math.isinf(part) else f"{part:,.1f}" for part in (value.value, value.low, value.high)]
-    return f"{texts[0]} ({texts[1]} to {texts[2]})"
+    return "{} ({} to {})".format(*(_short(part) for part in (value.value, value.low, value.high)))
+
+
+def _short(number: float) -> str:
+    """Three digits, or all of a large number's."""
+    if math.isinf(number):
+        return "no end"
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
