@@ -65,9 +65,7 @@ def _rows(case: Case) -> dict[str, str]:
     rows["prevalence, by this scan"] = "none"
     if estimate is not None:
         text = _range(Estimate(estimate.value, estimate.low, estimate.high))
-        rows["prevalence, by this scan"] = text + (
-            f", clipped from {100 * estimate.raw:.2g} %" if estimate.clipped else ""
-        )
+        rows["prevalence, by this scan"] = text + (", clipped" if estimate.clipped else "")
     return rows
 
 
