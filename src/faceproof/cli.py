@@ -16,6 +16,7 @@ import typer
 from faceproof._version import VERSION
 from faceproof.cli_calibrate import calibrate
 from faceproof.cli_evaluate import evaluate
+from faceproof.cli_reference import reference
 from faceproof.cli_train import train
 
 if TYPE_CHECKING:
@@ -171,6 +172,19 @@ def scan(
     ] = None,
     all_files: Annotated[bool, typer.Option("--all-files", help="In folders, try files of every ending.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")] = False,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(
+            "--prevalence",
+            metavar="SHARE",
+            help="Share of generated faces to expect, such as 0.0005.",
+            show_default=False,
+        ),
+    ] = None,
+    summary: Annotated[
+        str | None,
+        typer.Option("--summary", metavar="FILE", help="Write what the flags are worth as JSON.", show_default=False),
+    ] = None,
     model: ModelOption = None,
     face_detector: FaceDetectorOption = None,
     fpr: FprOption = None,
@@ -179,15 +193,21 @@ def scan(
 ) -> None:
     """Scan folders, globs, manifests or lists into one file of results, one record a picture.
 
-    Stop it whenever you like: the same command goes on where it stopped.
+    Stop it whenever you like: the same command goes on where it stopped. With --prevalence or --summary it also says
+    what a flag is worth: false alarms to expect, how many flags are right, and the prevalence the flags speak for.
     """
-    from faceproof import terminal
+    from faceproof import terminal, terminal_prevalence
+    from faceproof.flags import Tally
     from faceproof.inputs import Inputs
     from faceproof.reports import open_results, scan_to_file
 
     chosen = Inputs(inputs, all_files=all_files)
     options = _options(model, face_detector, fpr, min_face, max_pixels)
-    with open_results(out, overwrite=overwrite) as results, terminal.progress(chosen, hidden=quiet) as bar:
+    tally = Tally(model, fpr, prevalence, summary=summary, results=out)
+    with (
+        open_results(out, overwrite=overwrite, on_record=tally.add) as results,
+        terminal.progress(chosen, hidden=quiet) as bar,
+    ):
         before = results.total
         try:
             scan_to_file(chosen, results, options, workers=workers, on_result=bar.checked, on_skip=bar.skipped)
@@ -196,6 +216,8 @@ def scan(
             _fail(f"stopped; {results.total} records are in {out}: the same command goes on", 130)
     if not quiet:
         terminal.summary(results, before, chosen.ignored)
+    if prevalence is not None or summary is not None:
+        terminal_prevalence.flags(tally.finish(), summary, hidden=quiet)
     if results.counts["error"]:
         raise typer.Exit(1)
 
@@ -249,6 +271,7 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="The findings as JS
 
 app.command()(train)
 app.command()(calibrate)
+app.command()(reference)
 
 
 def _options(

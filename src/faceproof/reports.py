@@ -53,8 +53,17 @@ class ResultFile:
         counts: statuses and verdicts of all records, earlier runs included.
     """
 
-    def __init__(self, path: Path | None, journal: Path | None, stream: IO[bytes], *, made: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        journal: Path | None,
+        stream: IO[bytes],
+        *,
+        made: bool = False,
+        on_record: Callable[[Record], None] = lambda record: None,
+    ) -> None:
         self.path, self.done, self.counts = path, IdSet(), Counter[str]()
+        self._on_record = on_record
         self._journal, self._stream, self._good, self._made = journal, stream, 0, made
 
     def __enter__(self) -> ResultFile:
@@ -147,6 +156,7 @@ class ResultFile:
         self.counts[record["status"]] += 1
         if record["verdict"]:
             self.counts[record["verdict"]] += 1
+        self._on_record(record)
 
     def _failed(self, err: OSError) -> OutputError:
         where = self.path if self.path is not None else "standard output"
@@ -158,12 +168,15 @@ class ResultFile:
         )
 
 
-def open_results(out: str, *, overwrite: bool = False) -> ResultFile:
+def open_results(
+    out: str, *, overwrite: bool = False, on_record: Callable[[Record], None] = lambda record: None
+) -> ResultFile:
     """Open results by ending (.jsonl, .ndjson, .csv, .parquet), "-" for JSON lines on standard output.
 
     Args:
         out: where to.
         overwrite: begin anew instead of going on from what is there.
+        on_record: called with every record that is there, or written later.
 
     Raises:
         UsageError: another ending, or a folder.
@@ -171,7 +184,7 @@ def open_results(out: str, *, overwrite: bool = False) -> ResultFile:
         MissingExtraError: Parquet without pyarrow.
     """
     if out == "-":
-        return ResultFile(None, None, sys.stdout.buffer)
+        return ResultFile(None, None, sys.stdout.buffer, on_record=on_record)
     path = Path(out)
     ending = path.suffix.lower()
     if ending not in FORMATS:
@@ -198,7 +211,7 @@ def open_results(out: str, *, overwrite: bool = False) -> ResultFile:
         stream.close()
         raise
     try:
-        results = ResultFile(path, journal, stream, made=made)
+        results = ResultFile(path, journal, stream, made=made, on_record=on_record)
         if overwrite:
             os.ftruncate(stream.fileno(), 0) if live.is_file() else None
             if journal is not None:

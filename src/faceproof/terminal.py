@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from rich import box
@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
+from faceproof.detectors.alignment import Built
 from faceproof.detectors.card import Card
 from faceproof.doctor import Finding
 from faceproof.errors import FaceproofError, plain
@@ -24,7 +25,8 @@ from faceproof.records import Face, ImageResult
 from faceproof.reports import ResultFile
 
 __all__ = [
-    "card", "counted", "findings", "model", "models", "new_console", "note", "progress", "recalibration", "summary",
+    "card", "counted", "findings", "model", "models", "new_console", "note", "progress", "recalibration", "reference",
+    "summary",
 ]  # fmt: skip
 
 STYLES = {
@@ -280,13 +282,33 @@ def recalibration(result: Recalibration) -> None:
         f"left out: {result.faceless} without a face, {result.not_judged} not fit to be judged, "
         f"{result.trained} of groups that trained the model, {len(result.unreadable)} not readable"
     ))  # fmt: skip
-    for path, why in result.unreadable[:SHOWN]:
-        console.print(Text(plain(f"not readable: {path}: {why}"), STYLES["error"]))
-    if len(result.unreadable) > SHOWN:
-        console.print(Text(f"and {len(result.unreadable) - SHOWN} more; --json names them all", STYLES["error"]))
+    _unreadable(console, result.unreadable)
     for line in result.notes:
         console.print(Text(plain(f"note: {line}"), "bright_black"))
     console.print(Text(plain(f"wrote {result.folder}: {result.model}, made from {result.parent}")))
+
+
+def reference(built: Built, out: str) -> None:
+    """Print what an alignment reference was made of, and of what not."""
+    console, made = new_console(), built.reference
+    console.print(Text(plain(f"wrote {out}: landmarks of {made.count} faces found with {made.face_detector}")))
+    table = Table("landmark", "mean x", "mean y", "std x", "std y", box=box.SIMPLE, title="shares of the sides")
+    for name, mean, std in zip(("eye", "eye", "nose", "mouth", "mouth"), made.mean, made.std, strict=True):
+        table.add_row(name, *(f"{value:.4f}" for value in (*mean, *std)))
+    console.print(table)
+    console.print(Text(
+        f"left out: {built.faceless} without a face, {built.several} with several, {built.not_square} not square, "
+        f"{built.copies} copies of others, {len(built.unreadable)} not readable"
+    ))  # fmt: skip
+    _unreadable(console, built.unreadable)
+
+
+def _unreadable(console: Console, pictures: Sequence[tuple[str, str]]) -> None:
+    """Name the first pictures that could not be read, and count the others."""
+    for path, why in pictures[:SHOWN]:
+        console.print(Text(plain(f"not readable: {path}: {why}"), STYLES["error"]))
+    if len(pictures) > SHOWN:
+        console.print(Text(f"and {len(pictures) - SHOWN} more; --json names them all", STYLES["error"]))
 
 
 def findings(found: Iterable[Finding]) -> None:
