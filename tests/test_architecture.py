@@ -31,6 +31,7 @@ RANKS = {
     "faceproof.perturb": 1,
     "faceproof.resampling": 1,
     "faceproof.tables": 1,
+    "faceproof.tensor_files": 1,
     "faceproof.workers": 1,
     "faceproof.faces": 2,
     "faceproof.faces.alignment": 2,
@@ -39,6 +40,9 @@ RANKS = {
     "faceproof.features": 3,
     "faceproof.features.backbone": 3,
     "faceproof.features.ela": 3,
+    "faceproof.manipulation": 3,
+    "faceproof.mixture": 3,
+    "faceproof.ranking": 3,
     "faceproof.detectors": 4,
     "faceproof.detectors.base": 4,
     "faceproof.detectors.card": 4,
@@ -53,6 +57,7 @@ RANKS = {
     "faceproof.scan": 7,
     "faceproof.datasets": 7,
     "faceproof.doctor": 7,
+    "faceproof.anomaly_fitting": 7,
     "faceproof.audits": 7,
     "faceproof.contenders": 7,
     "faceproof.evaluation": 7,
@@ -86,6 +91,7 @@ RANKS = {
     "faceproof.cli_train": 9,
 }
 TORCH_HOMES = {
+    "faceproof.ranking",
     "faceproof.features.backbone",
     "faceproof.checkpoints",
     "faceproof.training",
