@@ -23,6 +23,7 @@ RANKS = {
     "faceproof.extras": 0,
     "faceproof.records": 0,
     "faceproof.curves": 1,
+    "faceproof.exif": 1,
     "faceproof.images": 1,
     "faceproof.inputs": 1,
     "faceproof.metrics": 1,
