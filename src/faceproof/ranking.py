@@ -1,4 +1,4 @@
-"""Learning from pairs: which of two photographs has the longer exposure? (Zou et al. 2025, FIELD.md 1.4)
+"""Learning from pairs: which of two photographs has the longer exposure? (Zou et al. 2025, FIELD.md 1.4).
 
 For scores s and tag values t of a batch, every pair i < j has d = s_i - s_j, the answer
 g = (sign(t_i - t_j) + 1) / 2 and the belief p = Phi(2 d), Phi the standard normal's distribution function. The
