@@ -18,14 +18,38 @@ from torch import nn
 from faceproof.errors import ModelError
 from faceproof.extras import require
 
-__all__ = ["parity", "to_onnx"]
+__all__ = ["Embedding", "ScoreAndEmbedding", "parity", "to_onnx"]
 
 MIN_HALF = 256
 """Tensors with fewer elements stay in float32: nothing to gain, and biases like precision."""
 
 
-def to_onnx(network: nn.Module, size: int, path: str | Path) -> None:
-    """Write `network`, (N, 3, size, size) float32 -> (N, 1), with N free; weights stored as float16.
+class Embedding(nn.Module):
+    """The embedding of a network that has `embed`; (N, 3, S, S) -> (N, E)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(N, 3, S, S) -> (N, E)."""
+        embedding: torch.Tensor = self.network.embed(images)
+        return embedding
+
+
+class ScoreAndEmbedding(Embedding):
+    """A detector's logit and what it is made from, in one run; (N, 3, S, S) -> (N, 1), (N, E)."""
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
+        """(N, 3, S, S) -> (N, 1), (N, E)."""
+        embedding = super().forward(images)
+        return self.network.head(embedding), embedding
+
+
+def to_onnx(network: nn.Module, size: int, path: str | Path, *, outputs: tuple[str, ...] = ("score",)) -> None:
+    """Write `network`, (N, 3, size, size) float32 -> `outputs`, (N, ...) each, N free; weights stored as float16.
+
+    A detector gives ("score",), `Embedding` ("embedding",), `ScoreAndEmbedding` ("score", "embedding").
 
     Raises:
         ModelError: torch cannot export the network, or onnx refuses the result.
@@ -40,7 +64,7 @@ def to_onnx(network: nn.Module, size: int, path: str | Path) -> None:
             (torch.zeros(2, 3, size, size),),
             str(temporary),
             input_names=["crops"],
-            output_names=["score"],
+            output_names=list(outputs),
             dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
             opset_version=18,
             dynamo=True,

@@ -37,7 +37,7 @@ STRENGTHS = (0.75, 1.0, 1.0, 1.0)
 REFERENCE = 224
 NODES = 4
 """Points a side of the grid that the warp moves (imgaug's PiecewiseAffine)."""
-LEAST_SIDE = 4
+LEAST_SIDE = 2
 """Pixels a region must have on each side to hold something that can be turned."""
 
 

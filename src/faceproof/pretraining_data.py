@@ -18,7 +18,7 @@ from faceproof.faces.alignment import TEMPLATE, align, similarity
 from faceproof.faces.detection import FaceDetector
 from faceproof.images import load, printable
 from faceproof.landmarks import find_faces
-from faceproof.manipulation import manipulate
+from faceproof.manipulation import MANIPULATIONS, REFERENCE, manipulate, region
 from faceproof.perturb import View, jpeg
 
 __all__ = ["Faces", "PretrainData", "face_crop", "gather", "window"]
@@ -88,9 +88,25 @@ def gather(
             chosen, finder, cache=None if cache is None else cache / f"landmarks-{split}.npz",
             skip_unreadable=skip_unreadable, progress=functools.partial(progress, f"finding faces ({split})"),
         )  # fmt: skip
-        _enough(len(kept), split, "photographs with a usable face")
-        faces[split] = Faces(kept, landmarks)
+        fit = [index for index, points in enumerate(landmarks) if _manipulable(points)]
+        _enough(len(fit), split, "photographs with a usable face")
+        faces[split] = Faces(tuple(kept[index] for index in fit), landmarks[fit])
     return PretrainData(crops["train"], faces["train"], crops["val"], faces["val"])
+
+
+def _manipulable(points: npt.NDArray[np.float32]) -> bool:
+    """Whether each part lies within the aligned crop: found now, and not in the middle of a run."""
+    try:
+        inside = _inside(points, REFERENCE)
+        return all(region(kind, inside, REFERENCE) for kind in MANIPULATIONS)
+    except ValueError:  # coinciding landmarks, or no face's
+        return False
+
+
+def _inside(points: npt.NDArray[np.float32], size: int) -> npt.NDArray[np.float64]:
+    """Landmarks of a picture as they lie in its aligned crop: (5, 2)."""
+    matrix = similarity(points, TEMPLATE * size)
+    return np.asarray(points @ matrix[:, :2].T + matrix[:, 2])
 
 
 def _enough(count: int, split: str, what: str) -> None:
@@ -139,10 +155,8 @@ def face_crop(
     sample, points = faces.samples[index], faces.landmarks[index]
     try:
         crop = align(_read(sample.path), points, size)
-        matrix = similarity(points, TEMPLATE * size)
-        inside = points @ matrix[:, :2].T + matrix[:, 2]
         if manipulated:
-            crop = manipulate(crop, inside, rng)
+            crop = manipulate(crop, _inside(points, size), rng)
     except ValueError as err:
         raise UsageError(f"{printable(sample.path)} has no usable face ({err}); leave it out of the manifest") from err
     if rng.random() < recompressed:
