@@ -62,7 +62,6 @@ def embed(options: argparse.Namespace, samples: list[Sample]) -> Embedded:
 
     network, recipe = of_run(options.run) if options.run else of_supervised(options.supervised)
     folder = options.table.parent
-    folder.mkdir(parents=True, exist_ok=True)
     kept, points, _ = find_faces(
         samples, RetinaFace(), cache=folder / "landmarks.npz", skip_unreadable=True, progress=counted("faces")
     )
@@ -176,6 +175,7 @@ def main() -> None:
     if options.out and options.features:
         parser.error("--features cannot be packaged: there is no network with them")
 
+    options.table.parent.mkdir(parents=True, exist_ok=True)
     splits = {"train", "val", *options.measure}
     samples = [s for s in read_data(options.data, drop_straddling=True) if s.split in splits]
     samples = [s for s in samples if s.split != "train" or not s.label]

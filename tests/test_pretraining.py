@@ -20,6 +20,7 @@ from faceproof.pretrain_recipes import PRETRAIN_PRESETS, PretrainRecipe, pretrai
 from faceproof.pretraining_data import Faces, PretrainData
 from faceproof.training_log import Ended, Files, Progress, Silent, Together
 
+from .helpers import run_cli
 from .training_sets import base_landmarks, variant
 
 torch = pytest.importorskip("torch", reason="the extra [train] is not installed (CI installs it and runs these)")
@@ -242,3 +243,15 @@ def test_the_network_begins_without_a_loud_opinion() -> None:
     network = pretraining.ranking_network(TINY)
     assert network(torch.rand(4, 3, 32, 32)).abs().max() < 0.1
     assert training.Device is Device
+
+
+def test_the_command(tmp_path: Path) -> None:
+    """Wrong use is one line; the presets are listed. (A run from the shell reads the same library.)"""
+    done = run_cli("pretrain", "--presets")
+    assert done.returncode == 0
+    assert "exif-resnet50: resnet50, 224 px, batch 256" in " ".join(done.stdout.split())
+    done = run_cli("pretrain", "--out", tmp_path)
+    assert (done.returncode, done.stderr) == (2, "faceproof: give --exif MANIFEST, --faces PATH and --out DIR\n")
+    done = run_cli("pretrain", "--out", tmp_path, "--exif", tmp_path / "no.csv", "--faces", tmp_path)
+    assert done.returncode == 2
+    assert "no manifest at" in done.stderr

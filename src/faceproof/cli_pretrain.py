@@ -100,5 +100,6 @@ def pretrain(
         except KeyboardInterrupt:
             shown.note(f"faceproof: stopped; the same command goes on from the last checkpoint in {folder}")
             raise typer.Exit(130) from None
-    terminal_training.said((folder / TABLE).read_text(encoding="utf-8").rstrip())
+    for line in (folder / TABLE).read_text(encoding="utf-8").splitlines()[1:]:
+        terminal_training.said(line)
     terminal_training.said(f"wrote {folder}; scripts/build_anomaly.py --run {folder} makes a one-class detector of it")
