@@ -5,21 +5,32 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from faceproof.errors import ModelError, OutputError, UsageError
 from faceproof.extras import require
-from faceproof.recipes import Recipe
-from faceproof.training_log import Epoch
+from faceproof.training_log import Ended, Epoch
 
-__all__ = ["State", "minutes", "restore", "save", "write_tensors"]
+__all__ = ["Described", "State", "minutes", "restore", "save", "write_tensors"]
 
 NAME = "checkpoint.safetensors"
+
+
+class Described(Protocol):
+    """A recipe, as far as checkpoints care."""
+
+    @property
+    def backbone(self) -> str:
+        """Name of the network."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values that decide the run."""
 
 
 @dataclass
@@ -29,14 +40,14 @@ class State:
     Attributes:
         data: hash of the list of pictures it is fitted on (datasets.pool_digest).
         step: steps done.
-        history: the epochs so far.
+        history: the epochs so far, of the run's own kind (training_log.Ended).
         losses: of every step of the epoch under way.
         minutes: spent on the steps done.
     """
 
     data: str
     step: int = 0
-    history: list[Epoch] = field(default_factory=list)
+    history: list[Any] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     minutes: float = 0.0
 
@@ -66,7 +77,7 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Map
 
 def save(
     out: Path,
-    recipe: Recipe,
+    recipe: Described,
     state: State,
     modules: Mapping[str, nn.Module],
     optimiser: torch.optim.Optimizer,
@@ -80,16 +91,22 @@ def save(
         "recipe": json.dumps(recipe.to_dict()),
         "data": state.data,
         "step": str(state.step),
-        "history": json.dumps([asdict(epoch) for epoch in state.history]),
+        "history": json.dumps([asdict(ended) for ended in state.history]),
         "minutes": f"{state.minutes:.2f}",
     }
     write_tensors(out / NAME, tensors, metadata)
 
 
 def restore(
-    out: Path, recipe: Recipe, data: str, modules: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer
+    out: Path,
+    recipe: Described,
+    data: str,
+    modules: Mapping[str, nn.Module],
+    optimiser: torch.optim.Optimizer,
+    *,
+    epoch: Callable[..., Ended] = Epoch,
 ) -> State:
-    """Load a checkpoint, if there is one.
+    """Load a checkpoint, if there is one; `epoch` makes its history's entries.
 
     Raises:
         UsageError: it is another recipe's (the fields that differ are named), or of other pictures.
@@ -105,7 +122,7 @@ def restore(
         theirs = dict(json.loads(metadata["recipe"]))
         state = State(
             str(metadata.get("data", data)), int(metadata["step"]),
-            [Epoch(**epoch) for epoch in json.loads(metadata["history"])],
+            [epoch(**facts) for facts in json.loads(metadata["history"])],
             [float(value) for value in tensors.pop("losses")], float(metadata.get("minutes", 0)),
         )  # fmt: skip
     except Exception as err:
@@ -128,7 +145,7 @@ def restore(
     return state
 
 
-def _same(path: Path, theirs: Mapping[str, object], recipe: Recipe, same_data: bool) -> None:
+def _same(path: Path, theirs: Mapping[str, object], recipe: Described, same_data: bool) -> None:
     """Raise UsageError where a checkpoint is another run's."""
     ours = recipe.to_dict()
     differ = [key for key in {**ours, **theirs} if theirs.get(key) != ours.get(key)]

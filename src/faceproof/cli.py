@@ -16,6 +16,8 @@ import typer
 from faceproof._version import VERSION
 from faceproof.cli_calibrate import calibrate
 from faceproof.cli_evaluate import evaluate
+from faceproof.cli_import import importing
+from faceproof.cli_pretrain import pretrain
 from faceproof.cli_reference import reference
 from faceproof.cli_train import train
 
@@ -269,7 +271,9 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="The findings as JS
         raise typer.Exit(1)
 
 
+app.add_typer(importing, name="import")
 app.command()(train)
+app.command()(pretrain)
 app.command()(calibrate)
 app.command()(reference)
 

@@ -24,8 +24,7 @@ from faceproof.curves import Calibration
 from faceproof.detectors.base import Detector
 from faceproof.detectors.card import Card, read_card
 from faceproof.detectors.crops import cut
-from faceproof.detectors.onnx import OnnxDetector
-from faceproof.detectors.store import model_folder
+from faceproof.detectors.store import load_detector, model_folder
 from faceproof.errors import FaceproofError, ModelError, UsageError
 
 __all__ = ["Contender", "Frozen", "ModelContender", "Spec", "distinct_names", "freeze", "model_spec", "peer_spec"]
@@ -166,7 +165,7 @@ class Spec:
             ModelError, UsageError: it cannot be made.
         """
         if self.kind == "model":
-            return ModelContender(OnnxDetector(self.where, threads=1), self.name)
+            return ModelContender(load_detector(self.where, threads=1), self.name)
         return _peer(self.where)
 
 
@@ -178,7 +177,7 @@ def model_spec(choice: str) -> Spec:
     """
     folder = model_folder(choice)
     card = read_card(folder)
-    return Spec("model", str(folder.resolve()), card.name, card.sha256, Frozen.of_card(card))
+    return Spec("model", str(folder.resolve()), card.name, card.fingerprint, Frozen.of_card(card))
 
 
 def peer_spec(where: str) -> Spec:

@@ -19,10 +19,23 @@ from faceproof.errors import ModelError
 from faceproof.extras import require
 from faceproof.features.backbone import Network
 
-__all__ = ["parity", "to_onnx"]
+__all__ = ["Embedding", "parity", "to_onnx"]
 
 MIN_HALF = 256
 """Tensors with fewer elements stay in float32: nothing to gain, and biases like precision."""
+
+
+class Embedding(nn.Module):
+    """The embedding of a network that has `embed`; (N, 3, S, S) -> (N, E)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(N, 3, S, S) -> (N, E)."""
+        embedding: torch.Tensor = self.network.embed(images)
+        return embedding
 
 
 class _Outputs(nn.Module):
@@ -54,6 +67,8 @@ class _Outputs(nn.Module):
 
 def _with_outputs(network: nn.Module, size: int) -> tuple[nn.Module, list[str]]:
     """Return what is exported, and the names of its outputs."""
+    if isinstance(network, Embedding):
+        return network, ["embedding"]
     if not isinstance(network, Network):
         return network, ["score"]
     linear = all(isinstance(layer, (nn.Linear, nn.Dropout)) for layer in network.head) and len(network.head) == 2
@@ -75,7 +90,8 @@ def to_onnx(network: nn.Module, size: int, path: str | Path) -> None:
     """Write `network`, (N, 3, size, size) float32 -> (N, 1), with N free; weights stored as float16.
 
     A `features.backbone.Network` gets further outputs: the embedding, and where its head is linear a map of
-    the score, "evidence" (N, h, w), whose mean plus the head's bias is the score.
+    the score, "evidence" (N, h, w), whose mean plus the head's bias is the score. An `Embedding` gives its
+    embedding alone.
 
     Raises:
         ModelError: torch cannot export the network, or onnx refuses the result.

@@ -16,7 +16,7 @@ from faceproof.errors import OutputError, PictureError, UsageError
 from faceproof.faces.detection import FaceDetector
 from faceproof.images import load, printable
 
-__all__ = ["Landmarked", "Located", "locate"]
+__all__ = ["Landmarked", "Located", "find_faces", "locate"]
 
 CACHE_EVERY = 2000
 """Pictures after which the cache is written, so that a run that is killed need not look at them again."""
@@ -90,6 +90,25 @@ def locate(
         UsageError: a picture cannot be read (all are tried first, the first is named), or one class
             has no face.
     """
+    kept, points, unreadable = find_faces(
+        samples, detector, cache=cache, skip_unreadable=skip_unreadable, progress=progress
+    )  # fmt: skip
+    return Located(Landmarked(kept, points), len(samples) - len(kept) - len(unreadable), unreadable)
+
+
+def find_faces(
+    samples: Sequence[Sample],
+    detector: FaceDetector,
+    *,
+    cache: str | Path | None = None,
+    skip_unreadable: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[tuple[Sample, ...], npt.NDArray[np.float32], tuple[tuple[str, str], ...]]:
+    """Do what `locate` does for pictures of any class.
+
+    Returns:
+        The samples with a usable face, their (N, 5, 2) float32 landmarks, and (path, why) of what is unreadable.
+    """
     known = _read(cache, detector.name)
     fresh: dict[str, npt.NDArray[np.float32]] = {}
     kept: list[Sample] = []
@@ -118,8 +137,7 @@ def locate(
             f"{len(unreadable)} of {len(samples)} pictures cannot be read, e.g. {path}: {why}; mend or remove them, "
             "or leave them out with skip_unreadable=True (--skip-unreadable)"
         )
-    data = Landmarked(tuple(kept), np.array(points, np.float32).reshape(-1, 5, 2))
-    return Located(data, len(samples) - len(kept) - len(unreadable), tuple(unreadable))
+    return tuple(kept), np.array(points, np.float32).reshape(-1, 5, 2), tuple(unreadable)
 
 
 def _find(path: Path, detector: FaceDetector) -> npt.NDArray[np.float32]:

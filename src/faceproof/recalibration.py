@@ -328,9 +328,9 @@ def _still_true(figures: Any) -> Any:
 def _write(fresh: Path, raw: dict[str, Any], folder: Path, parent: Card) -> None:
     """Copy the weights and the list of training groups, and write the card."""
     shutil.copyfile(folder / parent.file, fresh / parent.file)
-    listed = raw["training"].get("groups")
-    if listed is not None:
-        shutil.copyfile(folder / listed["file"], fresh / listed["file"])
+    for listed in (raw["training"].get("groups"), raw.get("mixture")):
+        if listed is not None:
+            shutil.copyfile(folder / listed["file"], fresh / listed["file"])
     write_card(fresh, raw)
     test = raw.get("selftest")
     if isinstance(test, dict) and "score" in test:

@@ -13,7 +13,7 @@ from typing import Any
 from faceproof.detectors.crops import CropSpec
 from faceproof.errors import UsageError, unknown_name
 
-__all__ = ["PRESETS", "Preset", "Recipe", "preset"]
+__all__ = ["PRESETS", "Preset", "Recipe", "in_range", "preset", "short"]
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALVES = (0.5, 0.5, 0.5)
@@ -100,26 +100,26 @@ class Recipe:
         for name, known in _CHOICES.items():
             value = getattr(self, name)
             if value not in known:
-                raise unknown_name(name, value if isinstance(value, str) else _short(value), known)
+                raise unknown_name(name, value if isinstance(value, str) else short(value), known)
         for name, (low, high, kind) in _RANGES.items():
-            _in_range(name, getattr(self, name), low, high, kind)
+            in_range(name, getattr(self, name), low, high, kind)
         for name in ("backbone", "start", "frame", "features"):
             text = getattr(self, name)
             if not isinstance(text, str) or not text.strip() or "\0" in text:
-                raise UsageError(f"{name} must be a name, not {_short(text)}")
+                raise UsageError(f"{name} must be a name, not {short(text)}")
         _ = self.crop
         if not isinstance(self.head, tuple) or len(self.head) > 8:
-            raise UsageError(f"head must be a list of up to 8 widths, such as [512, 64], not {_short(self.head)}")
+            raise UsageError(f"head must be a list of up to 8 widths, such as [512, 64], not {short(self.head)}")
         for width in self.head:
-            _in_range("a width of head", width, 1, 65536, int)
+            in_range("a width of head", width, 1, 65536, int)
         if self.trained_layers is not None:
-            _in_range("trained_layers", self.trained_layers, 0, 10**6, int)
+            in_range("trained_layers", self.trained_layers, 0, 10**6, int)
         for name, low in (("mean", -10.0), ("std", 1e-3)):
             channels = getattr(self, name)
             if not isinstance(channels, tuple) or len(channels) != 3:
-                raise UsageError(f"{name} must be three numbers, such as [0.5, 0.5, 0.5], not {_short(channels)}")
+                raise UsageError(f"{name} must be three numbers, such as [0.5, 0.5, 0.5], not {short(channels)}")
             for number in channels:
-                _in_range(f"a channel of {name}", number, low, 10, float)
+                in_range(f"a channel of {name}", number, low, 10, float)
         if self.samples < self.batch * self.epochs:
             raise UsageError(
                 f"{self.samples} samples are fewer than {self.epochs} epochs of one batch of {self.batch}; "
@@ -159,16 +159,16 @@ class Recipe:
         return cls(**plain)
 
 
-def _in_range(name: str, value: object, low: float, high: float, kind: type) -> None:
+def in_range(name: str, value: object, low: float, high: float, kind: type) -> None:
     """Raise UsageError where a number is none, not whole where it should be, or out of range."""
     what = "a whole number" if kind is int else "a number"
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not isinstance(value, (int, kind)):
-        raise UsageError(f"{name} must be {what}, not {_short(value)}")
+        raise UsageError(f"{name} must be {what}, not {short(value)}")
     if not low <= value <= high:  # NaN too
-        raise UsageError(f"{name} must lie between {low:g} and {high:g}, not {_short(value)}")
+        raise UsageError(f"{name} must lie between {low:g} and {high:g}, not {short(value)}")
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
     """A value as a message can hold it; a number of 5,000 digits has no text in Python."""
     try:
         text = repr(value)

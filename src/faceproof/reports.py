@@ -465,7 +465,8 @@ def _parquet_schema() -> Any:
         [
             ("box", pa.list_(f64)), ("landmarks", pa.list_(pa.list_(f64))), ("confidence", f64),
             ("quality", pa.list_(reason)), ("score", f64), ("log_odds", f64), ("probability", f64),
-            ("verdict", text), ("alarm", pa.bool_()), ("stability", stability), ("evidence", pa.list_(evidence)), ("reasons", strings),
+            ("verdict", text), ("alarm", pa.bool_()), ("stability", stability), ("evidence", pa.list_(evidence)),
+            ("reasons", strings),
         ]
     )  # fmt: skip
     return pa.schema(

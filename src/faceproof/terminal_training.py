@@ -15,11 +15,13 @@ from rich.text import Text
 
 from faceproof.detectors.card import Card
 from faceproof.errors import plain
+from faceproof.exif_data import TAGS
+from faceproof.exif_import import Imported
 from faceproof.recipes import Preset
-from faceproof.training_log import Epoch
+from faceproof.training_log import Ended
 from faceproof.training_log import Progress as Report
 
-__all__ = ["Shown", "presets", "said", "trained", "training"]
+__all__ = ["Shown", "imported", "presets", "said", "trained", "training"]
 
 EVERY = 30.0
 """Seconds between two lines where there is no terminal."""
@@ -61,13 +63,9 @@ class Shown:
         elif progress.step == progress.steps or self._due():
             self.note(f"step {progress.step}/{progress.steps}  {text}  {progress.left / 60:.1f} min left")
 
-    def epoch(self, history: Sequence[Epoch]) -> None:
+    def epoch(self, history: Sequence[Ended]) -> None:
         """Print the newest epoch's line."""
-        last = history[-1]
-        self.note(
-            f"epoch {last.number}: loss {last.loss:.4f}  val loss {last.val_loss:.4f}  val AUC {last.val_auc:.4f}  "
-            f"val TPR at FPR 1 % {last.val_tpr:.3f}"
-        )
+        self.note(history[-1].line)
 
     def _task(self, what: str) -> TaskID:
         assert self._live is not None
@@ -117,6 +115,23 @@ def trained(card: Card, folder: Path) -> None:
     )  # fmt: skip
     console.print(table)
     console.print(Text(plain(f"wrote {folder}; try: faceproof check --model {folder} PICTURE"), "bright_black"))
+
+
+def imported(found: Imported, out: str) -> list[str]:
+    """Return what an import of photographs took and left, a line each."""
+    where = ", ".join(f"{count} {split}" for split, count in sorted(found.splits.items()))
+    missing = ", ".join(f"{word} {found.missing[tag]}" for tag, (word, _) in TAGS.items() if found.missing[tag])
+    lines = [
+        f"{found.photographs} photographs of {found.cameras} camera models ({where}): {found.faces} faces, "
+        f"{found.patches} patches in {out}",
+        f"left out: {found.without_exif} without camera model or exposure tags, {found.small} too small, "
+        f"{found.repeated} repeated, {len(found.unreadable)} not readable",
+    ]
+    if missing:
+        lines.append(f"tags missing: {missing}")
+    if len(found.splits) < 2:
+        lines.append("all camera models fell into one split; add cameras, or choose another --val-share")
+    return [*lines, *(f"not readable: {path}: {why}" for path, why in found.unreadable[:5])]
 
 
 def said(text: str) -> None:

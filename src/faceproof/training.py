@@ -32,6 +32,7 @@ from faceproof.features.backbone import Network, build_network, load_weights
 from faceproof.images import load, printable
 from faceproof.landmarks import Landmarked
 from faceproof.metrics import auc, tpr_at_fpr
+from faceproof.pretrain_recipes import PretrainRecipe
 from faceproof.recipes import Recipe
 from faceproof.training_crops import training_crop
 from faceproof.training_log import Epoch, Progress, Silent, Watcher, make_folder, write_text
@@ -432,7 +433,7 @@ def _keep_memory() -> None:
 
 
 @contextlib.contextmanager
-def _explained(recipe: Recipe, out: Path) -> Iterator[None]:
+def _explained(recipe: Recipe | PretrainRecipe, out: Path) -> Iterator[None]:
     """Turn torch's errors into ours, saying what is kept and what to do."""
     try:
         yield

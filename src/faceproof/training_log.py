@@ -6,8 +6,8 @@ import contextlib
 import csv
 import io
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,8 +16,28 @@ from faceproof.extras import require
 from faceproof.images import printable
 
 __all__ = [
-    "Epoch", "Files", "Progress", "Silent", "TensorBoard", "Together", "Watcher", "make_folder", "write_text",
+    "Ended", "Epoch", "Files", "Progress", "Silent", "TensorBoard", "Together", "Watcher", "make_folder", "write_text",
 ]  # fmt: skip
+
+
+class Ended(Protocol):
+    """What an epoch of any training ended with: a dataclass of numbers; those on val are named `val_...`."""
+
+    @property
+    def number(self) -> int:
+        """Of the epoch, from 1."""
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+
+    @property
+    def line(self) -> str:
+        """What a terminal shows."""
+
+    @property
+    def panels(self) -> Mapping[str, Mapping[str, str]]:
+        """Titles of the learning curve's panels -> the fields in each -> their words."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +60,22 @@ class Epoch:
     val_loss: float
     val_auc: float
     val_tpr: float
+
+    @property
+    def line(self) -> str:
+        """What a terminal shows."""
+        return (
+            f"epoch {self.number}: loss {self.loss:.4f}  val loss {self.val_loss:.4f}  val AUC {self.val_auc:.4f}  "
+            f"val TPR at FPR 1 % {self.val_tpr:.3f}"
+        )
+
+    @property
+    def panels(self) -> Mapping[str, Mapping[str, str]]:
+        """Panels of the learning curve."""
+        return {
+            "loss (binary cross-entropy)": {"loss": "training", "val_loss": "val"},
+            "val": {"val_auc": "AUC", "val_tpr": "TPR at FPR 1 %"},
+        }
 
 
 @dataclass(frozen=True)
@@ -112,7 +148,7 @@ class Watcher(Protocol):
     def progress(self, progress: Progress) -> None:
         """Every few steps."""
 
-    def epoch(self, history: Sequence[Epoch]) -> None:
+    def epoch(self, history: Sequence[Ended]) -> None:
         """After every epoch, all epochs so far."""
 
 
@@ -125,7 +161,7 @@ class Silent:
     def progress(self, progress: Progress) -> None:
         """Ignore."""
 
-    def epoch(self, history: Sequence[Epoch]) -> None:
+    def epoch(self, history: Sequence[Ended]) -> None:
         """Ignore."""
 
 
@@ -145,7 +181,7 @@ class Together:
         for watcher in self.watchers:
             watcher.progress(progress)
 
-    def epoch(self, history: Sequence[Epoch]) -> None:
+    def epoch(self, history: Sequence[Ended]) -> None:
         """Hand on."""
         for watcher in self.watchers:
             watcher.epoch(history)
@@ -157,37 +193,39 @@ class Files(Silent):
     def __init__(self, out: str | Path) -> None:
         self.out = Path(out)
 
-    def epoch(self, history: Sequence[Epoch]) -> None:
+    def epoch(self, history: Sequence[Ended]) -> None:
         """Write both anew.
 
         Raises:
             OutputError: the disk does not take them.
         """
         stream = io.StringIO(newline="")
-        writer = csv.DictWriter(stream, [field.name for field in fields(Epoch)])
+        writer = csv.DictWriter(stream, _names(history[-1]))
         writer.writeheader()
-        writer.writerows(asdict(epoch) for epoch in history)
+        writer.writerows({name: getattr(epoch, name) for name in _names(epoch)} for epoch in history)
         write_text(self.out / "epochs.csv", stream.getvalue())
         with contextlib.suppress(MissingExtraError):
             _draw(self.out / "curve.png", history)
 
 
-def _draw(path: Path, history: Sequence[Epoch]) -> None:
-    """Draw the learning curve: losses on the left, val AUC and TPR on the right."""
+def _names(epoch: Ended) -> list[str]:
+    return [field.name for field in fields(epoch)]  # type: ignore[arg-type]  # a dataclass; a protocol cannot say so
+
+
+def _draw(path: Path, history: Sequence[Ended]) -> None:
+    """Draw the learning curve, a panel beside the other."""
     figures = require("train", "matplotlib.figure")
     figure = figures.Figure(figsize=(8, 3.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    panels = history[-1].panels
     numbers = [epoch.number for epoch in history]
-    losses, rates = {"loss": "training", "val_loss": "val"}, {"val_auc": "AUC", "val_tpr": "TPR at FPR 1 %"}
-    for axes, names in ((left, losses), (right, rates)):
+    for axes, (title, names) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
         for name, word in names.items():
             axes.plot(numbers, [getattr(epoch, name) for epoch in history], marker="o", markersize=3, label=word)
         axes.set_xlabel("epoch")
+        axes.set_title(title)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    left.set_title("loss (binary cross-entropy)")
-    right.set_title("val")
     picture = io.BytesIO()
     figure.savefig(picture, dpi=120, format="png")
     _place(path, picture.getvalue())
@@ -208,7 +246,7 @@ class TensorBoard(Silent):
             for name in ("loss", "pace", "waiting"):
                 self.writer.add_scalar(f"train/{name}", getattr(progress, name), progress.step)
 
-    def epoch(self, history: Sequence[Epoch]) -> None:
+    def epoch(self, history: Sequence[Ended]) -> None:
         """Log the newest epoch's figures by step.
 
         Raises:
@@ -216,7 +254,7 @@ class TensorBoard(Silent):
         """
         last = history[-1]
         with self._errors():
-            for name in ("val_loss", "val_auc", "val_tpr", "rate"):
+            for name in [name for name in _names(last) if name == "rate" or name.startswith("val_")]:
                 self.writer.add_scalar(f"val/{name.removeprefix('val_')}", getattr(last, name), last.step)
             self.writer.flush()
 

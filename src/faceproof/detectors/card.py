@@ -93,9 +93,22 @@ class Card:
         return self.crop.size
 
     @property
+    def kind(self) -> str:
+        """What scores: a "classifier", or "anomaly", a one-class detector; older cards do not say."""
+        return str(self.raw.get("kind", "classifier"))
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of all that scores: of the weights, or of weights and mixture together."""
+        if self.kind != "anomaly":
+            return self.sha256
+        mixture = str(self.raw["mixture"]["sha256"])
+        return hashlib.sha256(f"{self.sha256} {mixture}".encode()).hexdigest()
+
+    @property
     def identity(self) -> str:
-        """Name, version and the first hash digits: what records carry."""
-        return f"{self.name} {self.version} ({self.sha256[:12]})"
+        """Name, version and the first digits of the fingerprint: what records carry."""
+        return f"{self.name} {self.version} ({self.fingerprint[:12]})"
 
     def point(self, fpr: float | None = None) -> OperatingPoint:
         """Return the operating point for a false-alarm rate, the default one for None.
@@ -185,4 +198,8 @@ def _parse(raw: dict[str, Any]) -> Card:
         if not raw[key]:
             raise ValueError(f"{key} is empty")
     card.point()
+    _ = card.fingerprint  # of a one-class detector: it names its mixture
+    mixture = raw.get("mixture")
+    if mixture is not None and Path(str(mixture["file"])).name != mixture["file"]:
+        raise ValueError(f"the mixture {mixture['file']!r} is not a file name")
     return card

@@ -129,7 +129,8 @@ def _model_files(folder: Path) -> set[str]:
     """Names that may be deleted with a model: the card, and what it names."""
     try:
         raw = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-        return {"card.json", str(raw["file"]), GROUPS_FILE}
+        mixture = {str(raw["mixture"]["file"])} if raw.get("mixture") else set()
+        return {"card.json", str(raw["file"]), GROUPS_FILE} | mixture
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return set()
 

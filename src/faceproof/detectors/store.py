@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+from faceproof.detectors.anomaly import AnomalyDetector
 from faceproof.detectors.base import Detector
 from faceproof.detectors.card import Card, read_card
 from faceproof.detectors.onnx import OnnxDetector
-from faceproof.errors import UsageError, unknown_name
+from faceproof.errors import ModelError, UsageError, unknown_name
 
 __all__ = ["DEFAULT_MODEL", "WEIGHTS", "load_detector", "model_folder", "shipped_models"]
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 DEFAULT_MODEL = "lite2-208"
+KINDS: dict[str, Callable[..., Detector]] = {"classifier": OnnxDetector, "anomaly": AnomalyDetector}
+"""What a card calls its kind -> what runs it."""
 
 
 def shipped_models() -> dict[str, Path]:
@@ -44,7 +48,11 @@ def load_detector(choice: Detector | str | os.PathLike[str] | None = None, *, th
         UsageError: `choice` is none of these.
     """
     if choice is None or isinstance(choice, (str, os.PathLike)):
-        return OnnxDetector(model_folder(choice), threads=threads)
+        folder = model_folder(choice)
+        card = read_card(folder)
+        if card.kind not in KINDS:
+            raise ModelError(f"{folder} holds a model of kind {card.kind!r}; this version knows: {', '.join(KINDS)}")
+        return KINDS[card.kind](folder, threads=threads, card=card)
     if isinstance(choice, Detector):
         return choice
     raise UsageError(f"a detector has .card and .score(crops); {type(choice).__name__} has not")

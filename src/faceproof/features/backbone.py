@@ -45,9 +45,14 @@ class Network(nn.Module):
         nn.init.zeros_(last.bias)
         self.head = nn.Sequential(*layers, nn.Dropout(dropout), last)
 
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """(N, 3, S, S) -> (N, width), the pooled features."""
+        pooled: torch.Tensor = self.body(images)
+        return pooled
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(N, 3, S, S) -> (N, 1)."""
-        logit: torch.Tensor = self.head(self.body(images))
+        logit: torch.Tensor = self.head(self.embed(images))
         return logit
 
     def train(self, mode: bool = True) -> Network:
