@@ -9,6 +9,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -43,10 +44,23 @@ FaceDetectorOption = Annotated[
 ]
 FprOption = Annotated[
     float | None,
+    typer.Option("--fpr", help="Share of photographs that may be called generated.", show_default="the model's, 0.01"),
+]
+AlphaOption = Annotated[
+    float | None,
     typer.Option(
-        "--fpr", help="False-alarm rate of the threshold: one the model's card has.", show_default="the card's, 0.01"
+        "--alpha",
+        help="Share of generated faces that may be called photographs, of the kinds the model was calibrated on.",
+        show_default="the model's",
     ),
 ]
+MetadataOption = Annotated[
+    bool,
+    typer.Option(
+        "--metadata/--no-metadata", help="Read what files say about their origin: EXIF, content credentials, tags."
+    ),
+]
+STABILITY_HELP = "Perturb every face and see whether the answer holds: off, quick (3 ways) or full (10 ways)."
 MaxPixelsOption = Annotated[
     str, typer.Option("--max-pixels", help="Refuse larger pictures before decoding them; 64M = 64 million.")
 ]
@@ -120,19 +134,23 @@ def check(
     model: ModelOption = None,
     face_detector: FaceDetectorOption = None,
     fpr: FprOption = None,
+    alpha: AlphaOption = None,
+    stability: Annotated[str, typer.Option("--stability", help=STABILITY_HELP)] = "full",
+    metadata: MetadataOption = True,
     min_face: MinFaceOption = None,
     max_pixels: MaxPixelsOption = "64M",
     json: Annotated[bool, typer.Option("--json", help="One JSON record a line instead of cards.")] = False,
     report: Annotated[str | None, typer.Option("--report", metavar="FILE", help="Also write an HTML page.")] = None,
 ) -> None:
-    """Check pictures: one card per face with verdict, probability, threshold, reasons and quality.
+    """Check pictures: one card per face with verdict, probability, threshold, reasons, stability and quality.
 
     For folders and many pictures use `faceproof scan`.
     """
     from faceproof import terminal
     from faceproof.reports import check_to_page, to_json
 
-    checker = _options(model, face_detector, fpr, min_face, max_pixels).checker()
+    options = _options(model, face_detector, fpr, min_face, max_pixels)
+    checker = replace(options, alpha=alpha, stability=stability, metadata=metadata).checker()
     say = (lambda result: print(to_json(result.to_dict()), flush=True)) if json else terminal.card
     if report is not None:
         results = check_to_page(pictures, checker, report, on_result=say)
@@ -190,6 +208,9 @@ def scan(
     model: ModelOption = None,
     face_detector: FaceDetectorOption = None,
     fpr: FprOption = None,
+    alpha: AlphaOption = None,
+    stability: Annotated[str, typer.Option("--stability", help=STABILITY_HELP)] = "off",
+    metadata: MetadataOption = True,
     min_face: MinFaceOption = None,
     max_pixels: MaxPixelsOption = "64M",
 ) -> None:

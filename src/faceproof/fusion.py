@@ -20,12 +20,24 @@ from faceproof.detectors.card import Card, OperatingPoint
 from faceproof.errors import ModelError, UsageError
 from faceproof.records import Evidence
 
-__all__ = ["FUSION_SCHEMA", "SUPERVISED", "Alarm", "Combiner", "Fusion", "Rule", "Single", "Term", "read_fusion"]
+__all__ = [
+    "ANOMALY",
+    "FUSION_SCHEMA",
+    "START",
+    "SUPERVISED",
+    "Alarm",
+    "Combiner",
+    "Fusion",
+    "Rule",
+    "Single",
+    "Term",
+    "read_fusion",
+]
 
 FUSION_SCHEMA = "faceproof.fusion/1"
 FUSION_FILE = "fusion.json"
-SUPERVISED = "supervised"
-"""The term of the model the fusion lies beside."""
+SUPERVISED, ANOMALY, START = "supervised", "anomaly", "starting point"
+"""Terms: the model the fusion lies beside, the mixture of photographs on its embedding, and the bias."""
 MAX_BYTES = 2 * 1024 * 1024
 _TILT = 1e-9
 """Log-odds per unit of score added to a card's curve, so that scores keep their order where the curve is level."""
@@ -235,7 +247,7 @@ class Fusion:
 
     def evidence(self, scores: Mapping[str, float]) -> tuple[Evidence, ...]:
         """Return the starting point and one piece for each score that is there."""
-        pieces = [Evidence("starting point", self.bias, "where the sum starts: what the scores' zero means")]
+        pieces = [Evidence(START, self.bias, "where the sum starts: what the scores' zero means")]
         for term in self.terms:
             if term.name not in scores:
                 continue

@@ -31,6 +31,7 @@ from faceproof.errors import (
     UnreadableError,
     UsageError,
 )
+from faceproof.metadata import Metadata, read_metadata
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -83,6 +84,7 @@ class Picture:
         sha256: hex digest of the bytes read, None when there were none (arrays, PIL pictures).
         format: Pillow's name of the format, "" for arrays.
         notes: what had to be decided on the way (alpha, first frame, ...), one sentence each.
+        metadata: what the file says about its origin; None where it was not read.
     """
 
     pixels: RGB
@@ -90,6 +92,7 @@ class Picture:
     sha256: str | None = None
     format: str = ""
     notes: tuple[str, ...] = field(default=())
+    metadata: Metadata | None = None
 
     @property
     def width(self) -> int:
@@ -168,13 +171,14 @@ def _drain(stream: Any, limits: Limits) -> bytes:
     return b"".join(blocks)
 
 
-def load(source: PictureSource, *, limits: Limits | None = None) -> Picture:
+def load(source: PictureSource, *, limits: Limits | None = None, metadata: bool = False) -> Picture:
     """Load one picture.
 
     Args:
         source: a path, an http(s) URL, the bytes of a file, an array (H, W, 3) uint8 RGB or
             (H, W) uint8 grey, or a PIL picture.
         limits: what it may cost; `Limits()` if None.
+        metadata: also read what the file says about its origin (`faceproof.metadata`).
 
     Returns:
         The picture: (H, W, 3) uint8 RGB, upright. Alpha is laid over white; 16-bit samples are
@@ -189,11 +193,11 @@ def load(source: PictureSource, *, limits: Limits | None = None) -> Picture:
     if isinstance(source, np.ndarray):
         return Picture(_from_array(source, limits), "<array>")
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _decode(bytes(source), "<bytes>", limits)
+        return _decode(bytes(source), "<bytes>", limits, metadata)
     if isinstance(source, str) and source.lower().startswith(("http://", "https://")):
-        return _decode(_download(source, limits), source, limits)
+        return _decode(_download(source, limits), source, limits, metadata)
     if isinstance(source, (str, os.PathLike)):
-        return _decode(read_bytes(source, limits), printable(source), limits)
+        return _decode(read_bytes(source, limits), printable(source), limits, metadata)
     from PIL import Image
 
     if isinstance(source, Image.Image):
@@ -207,7 +211,7 @@ def load(source: PictureSource, *, limits: Limits | None = None) -> Picture:
     )
 
 
-def _decode(data: bytes, name: str, limits: Limits) -> Picture:
+def _decode(data: bytes, name: str, limits: Limits, metadata: bool) -> Picture:
     from PIL import Image
 
     digest = hashlib.sha256(data).hexdigest()
@@ -220,7 +224,10 @@ def _decode(data: bytes, name: str, limits: Limits) -> Picture:
     expected = _EXTENSION_FORMATS.get(Path(name).suffix.lower())
     if expected and kind != expected and not (kind == "MPO" and expected == "JPEG"):
         notes = (*notes, f"the file is named like {expected} but holds {kind}")
-    return Picture(pixels, name, digest, kind, notes)
+    if not metadata:
+        return Picture(pixels, name, digest, kind, notes)
+    found = read_metadata(data, width=pixels.shape[1], height=pixels.shape[0])
+    return Picture(pixels, name, digest, kind, (*notes, *found.notes), found)
 
 
 @contextlib.contextmanager

@@ -6,18 +6,20 @@ bytes -> image -> faces -> aligned crops -> scores -> probability -> verdict
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from faceproof._version import VERSION
 from faceproof.curves import sigmoid
+from faceproof.detectors.alignment import alignment_evidence, alignment_evidence_inputs, read_reference
+from faceproof.detectors.anomaly import AnomalyScorer, read_scorer
 from faceproof.detectors.base import Detector
 from faceproof.detectors.card import Card
 from faceproof.detectors.crops import cut
+from faceproof.detectors.onnx import OnnxDetector
 from faceproof.detectors.store import load_detector, model_folder
 from faceproof.errors import ModelError, PictureError, UsageError
 from faceproof.explain.stability import chains_of, perturbed_crops
@@ -26,15 +28,17 @@ from faceproof.faces.alignment import EYE_DISTANCE, TEMPLATE
 from faceproof.faces.detection import DetectedFace, FaceDetector
 from faceproof.faces.detection import face_detector as make_face_detector
 from faceproof.faces.quality import Gates
-from faceproof.fusion import SUPERVISED, Combiner, Single, read_fusion
+from faceproof.fusion import ANOMALY, SUPERVISED, Combiner, Single, read_fusion
 from faceproof.images import Limits, Picture, PictureSource, load, printable
-from faceproof.records import Face, ImageResult, QualityReason, Verdict
+from faceproof.metadata import provenance_evidence
+from faceproof.records import Evidence, Face, ImageResult, QualityReason, Verdict
 from faceproof.verdict import decide, steadied
 
 __all__ = ["FaceChecker"]
 
 
 RGB = npt.NDArray[np.uint8]
+Scored = Mapping[str, float]
 
 
 @dataclass
@@ -51,6 +55,8 @@ class _Prepared:
     quality: tuple[tuple[QualityReason, ...], ...] = ()
     crops: tuple[RGB, ...] = ()
     perturbed: tuple[tuple[RGB, ...], ...] = ()
+    provenance: tuple[Evidence, ...] = ()
+    alignment: tuple[tuple[Evidence, ...], ...] = ()
 
 
 class FaceChecker:
@@ -63,6 +69,7 @@ class FaceChecker:
         alpha: share of generated faces that may be called photographs, of the kinds the model was calibrated
             on; None: the model's default.
         stability: "off", "quick" or "full": how many perturbations a verdict has to survive.
+        metadata: read what files say about their origin (EXIF, content credentials, generators' tags).
         gates: quality limits.
         limits: what a picture may cost.
         threads: threads of each network; more processes serve a scan better than more threads.
@@ -82,6 +89,7 @@ class FaceChecker:
         fpr: float | None = None,
         alpha: float | None = None,
         stability: str = "off",
+        metadata: bool = True,
         gates: Gates | None = None,
         limits: Limits | None = None,
         threads: int = 1,
@@ -92,9 +100,10 @@ class FaceChecker:
         self.detector = load_detector(model, threads=threads)
         _check_template(self.card)
         self.chains, self.stability = chains_of(stability), stability
-        self.combiner: Combiner = _combiner(model, self.card)
+        self.combiner, self.scorer = _beside(model, self.detector)
         self.rule = self.combiner.rule(fpr, alpha)
         self.face_detector = make_face_detector(face_detector, threads=threads)
+        self.metadata, self.reference = metadata, read_reference()
         self.gates = gates or Gates()
         self.limits = limits or Limits()
 
@@ -118,8 +127,17 @@ class FaceChecker:
         """
         return next(self.check_many([picture]))
 
+    def load(self, picture: PictureSource) -> Picture:
+        """Read a picture within this checker's limits, for `check_loaded`.
+
+        Raises:
+            PictureError: it cannot be used.
+            UsageError: `picture` is of a type that cannot be a picture.
+        """
+        return load(picture, limits=self.limits, metadata=self.metadata)
+
     def check_loaded(self, picture: Picture) -> ImageResult:
-        """Check a picture that `faceproof.images.load` has read already."""
+        """Check a picture that `load` has read already."""
         return next(self._finish([self._find(picture)], batch=16))
 
     def check_many(self, pictures: Iterable[PictureSource], *, batch: int = 16) -> Iterator[ImageResult]:
@@ -152,7 +170,7 @@ class FaceChecker:
 
     def _prepare(self, picture: PictureSource) -> _Prepared:
         try:
-            loaded: Picture = load(picture, limits=self.limits)
+            loaded = self.load(picture)
         except PictureError as err:
             name = picture if isinstance(picture, (str, os.PathLike)) else f"<{type(picture).__name__}>"
             return _Prepared(printable(name), error=str(err))
@@ -177,7 +195,16 @@ class FaceChecker:
             quality,
             tuple(crop for _, crop in found),
             tuple(self._perturbed(loaded, face, reasons) for (face, _), reasons in zip(found, quality, strict=True)),
+            () if loaded.metadata is None else provenance_evidence(loaded.metadata),
+            tuple(self._aligned(loaded, face, len(found)) for face, _ in found),
         )
+
+    def _aligned(self, loaded: Picture, face: DetectedFace, faces: int) -> tuple[Evidence, ...]:
+        """Where the face lies in the picture, if that says anything (another face detector's landmarks do not)."""
+        if self.reference.face_detector != self.face_detector.name:
+            return ()
+        found = alignment_evidence_inputs(face.landmarks, loaded.width, loaded.height, self.reference, faces=faces)
+        return (alignment_evidence(found),) if found.aligned else ()
 
     def _perturbed(self, loaded: Picture, face: DetectedFace, reasons: tuple[QualityReason, ...]) -> tuple[RGB, ...]:
         """Crops for the stability certificate; none of a face that is not judged anyway."""
@@ -192,22 +219,35 @@ class FaceChecker:
             own = tuple(next(scores) for _ in prepared.crops)
             yield self._result(prepared, own, tuple(tuple(next(after) for _ in crops) for crops in prepared.perturbed))
 
-    def _scores(self, crops: list[RGB], batch: int) -> list[float]:
-        parts = [self.detector.score(np.stack(crops[i : i + batch])) for i in range(0, len(crops), batch)]
-        return [float(v) for part in parts for v in part]
+    def _scores(self, crops: list[RGB], batch: int) -> list[dict[str, float]]:
+        """Scores of every crop by name; one run of the network gives all of them."""
+        found: list[dict[str, float]] = []
+        for start in range(0, len(crops), batch):
+            stack = np.stack(crops[start : start + batch])
+            if self.scorer is None:
+                found += [{SUPERVISED: float(score)} for score in self.detector.score(stack)]
+                continue
+            assert isinstance(self.detector, OnnxDetector)  # _beside made sure
+            scores, embeddings = self.detector.score_and_embed(stack)
+            unlike = self.scorer.score(embeddings)
+            found += [{SUPERVISED: float(a), ANOMALY: float(b)} for a, b in zip(scores, unlike, strict=True)]
+        return found
 
     def _result(
-        self, prepared: _Prepared, scores: tuple[float, ...], after: tuple[tuple[float, ...], ...]
+        self, prepared: _Prepared, scores: tuple[Scored, ...], after: tuple[tuple[Scored, ...], ...]
     ) -> ImageResult:
+        extra = [(*prepared.provenance, *own) for own in prepared.alignment]
         faces = tuple(
             Face(
                 box=(float(f.box[0]), float(f.box[1]), float(f.box[2]), float(f.box[3])),
                 landmarks=tuple((float(x), float(y)) for x, y in f.landmarks),
                 confidence=f.confidence,
                 quality=reasons,
-                verdict=self._verdict(score, reasons, steps),
+                verdict=self._verdict(scored, reasons, pieces, steps),
             )
-            for f, reasons, score, steps in zip(prepared.faces, prepared.quality, scores, after, strict=True)
+            for f, reasons, scored, pieces, steps in zip(
+                prepared.faces, prepared.quality, scores, extra, after, strict=True
+            )
         )
         status = "error" if prepared.error is not None else "ok" if faces else "no_face"
         low, high, threshold = sigmoid([self.rule.low, self.rule.high, self.rule.threshold])
@@ -229,19 +269,37 @@ class FaceChecker:
             notes=prepared.notes,
         )
 
-    def _verdict(self, score: float, quality: tuple[QualityReason, ...], after: tuple[float, ...]) -> Verdict:
-        scores = {SUPERVISED: score}
-        verdict = decide(score, self.combiner.evidence(scores), quality, self.rule, alarm=self.combiner.alarm(scores))
+    def _verdict(
+        self, scores: Scored, quality: tuple[QualityReason, ...], extra: tuple[Evidence, ...], after: tuple[Scored, ...]
+    ) -> Verdict:
+        pieces = (*self.combiner.evidence(scores), *extra)
+        verdict = decide(scores[SUPERVISED], pieces, quality, self.rule, alarm=self.combiner.alarm(scores))
         if not after:
             return verdict
-        odds = [sum(piece.weight for piece in self.combiner.evidence({SUPERVISED: value})) for value in after]
+        constant = sum(piece.weight for piece in extra)
+        odds = [constant + sum(piece.weight for piece in self.combiner.evidence(one)) for one in after]
         return steadied(verdict, list(zip(self.chains, odds, strict=True)), self.rule)
 
 
-def _combiner(model: Detector | str | os.PathLike[str] | None, card: Card) -> Combiner:
-    """The fusion beside the model's card, or the model by itself."""
-    folder = model_folder(model) if model is None or isinstance(model, (str, os.PathLike)) else None
-    return (read_fusion(Path(folder)) if folder is not None else None) or Single(card)
+def _beside(
+    model: Detector | str | os.PathLike[str] | None, detector: Detector
+) -> tuple[Combiner, AnomalyScorer | None]:
+    """What lies beside the model's card: a fusion and the mixture it asks for; else the model stands by itself."""
+    alone = Single(detector.card)
+    if not (model is None or isinstance(model, (str, os.PathLike))):
+        return alone, None
+    folder = model_folder(model)
+    fusion = read_fusion(folder)
+    if fusion is None:
+        return alone, None
+    scorer = None
+    if ANOMALY in fusion.detectors:
+        scorer = read_scorer(folder, detector.card)
+        if scorer is None or not isinstance(detector, OnnxDetector) or not detector.embeds:
+            raise ModelError(
+                f"the fusion in {folder} needs a mixture and a network with embeddings; get the model again"
+            )
+    return fusion, scorer
 
 
 def _check_template(card: Card) -> None:

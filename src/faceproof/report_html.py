@@ -120,9 +120,24 @@ def _face(number: int, face: Face, result: ImageResult) -> str:
 {_scale(face)}
 <table><tr><th scope="row">probability of generated</th><td>{verdict.probability:.3f}</td></tr>
 <tr><th scope="row">threshold</th><td>{verdict.threshold:.3f}, which {100 * verdict.threshold_fpr:g} % of known photographs reach</td></tr>
+<tr><th scope="row">log-odds</th><td>{verdict.log_odds:+.2f}, the sum of the evidence</td></tr>
 <tr><th scope="row">band without a claim</th><td>{verdict.band[0]:.3f} to {verdict.band[1]:.3f}</td></tr>
 <tr><th scope="row">score</th><td>{verdict.score:+.3f}</td></tr>{evidence}
+{_stability(face)}
 <tr><th scope="row">box</th><td>{box}</td></tr></table><ul>{reasons}</ul></section>"""
+
+
+def _stability(face: Face) -> str:
+    """Rows of the stability certificate: the range, and every perturbation with its probability."""
+    found = face.verdict.stability
+    if found is None:
+        return ""
+    after = ", ".join(
+        f"<b>{_text(chain)} {value:.3f}</b>" if chain in found.flips else f"{_text(chain)} {value:.3f}"
+        for chain, value in found.probabilities
+    )
+    flips = f"turned by {_text(', '.join(found.flips))}" if found.flips else "no perturbation turns the answer"
+    return f"""<tr><th scope="row">stability</th><td>{found.lowest:.3f} to {found.highest:.3f}, median {found.median:.3f}; {flips}<br><small>{after}</small></td></tr>"""
 
 
 def _scale(face: Face) -> str:

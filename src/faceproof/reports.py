@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from faceproof.errors import OutputError, PictureError, UsageError
 from faceproof.extras import require
-from faceproof.images import PictureSource, load, printable
+from faceproof.images import PictureSource, printable
 from faceproof.inputs import IdSet, Inputs, Item
 from faceproof.pipeline import FaceChecker
 from faceproof.records import SCHEMA, STATUSES, ImageResult
@@ -287,7 +287,7 @@ def check_to_page(
     for picture in pictures:
         # One reading for verdict and page: they cannot speak of two versions of a file.
         try:
-            loaded = load(picture, limits=checker.limits)
+            loaded = checker.load(picture)
         except PictureError:
             result, shown = checker.check(picture), None
         else:

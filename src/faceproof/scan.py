@@ -37,11 +37,13 @@ class Options:
     limits: Limits = field(default_factory=Limits)
     alpha: float | None = None
     stability: str = "off"
+    metadata: bool = True
 
     def checker(self) -> FaceChecker:
         """Make a checker with one thread."""
         return FaceChecker(
             self.model, self.face_detector, fpr=self.fpr, alpha=self.alpha, stability=self.stability,
+            metadata=self.metadata,
             gates=self.gates, limits=self.limits, threads=1,
         )  # fmt: skip
 

@@ -21,7 +21,7 @@ from faceproof.doctor import Finding
 from faceproof.errors import FaceproofError, plain
 from faceproof.inputs import Inputs
 from faceproof.recalibration import Recalibration
-from faceproof.records import Face, ImageResult
+from faceproof.records import Face, ImageResult, Stability
 from faceproof.reports import ResultFile
 
 __all__ = [
@@ -85,11 +85,24 @@ def _face(face: Face, number: int, decisive: bool) -> Table:
         f"no claim from {verdict.band[0]:.3f} to {verdict.band[1]:.3f}",
     )
     rows.add_row("reasons", Text("\n".join(verdict.reasons)))
+    if len(verdict.evidence) > 1:
+        rows.add_row("evidence", Text("; ".join(f"{piece.name} {piece.weight:+.2f}" for piece in verdict.evidence)))
+    if verdict.stability is not None:
+        rows.add_row("stability", _stability(verdict.stability))
     quality = "; ".join(reason.sentence for reason in face.quality) or "good enough to judge"
     rows.add_row("quality", Text(quality))
     x0, y0, x1, y1 = face.box
     rows.add_row("box", f"({x0:.0f}, {y0:.0f}) to ({x1:.0f}, {y1:.0f}), face detector {face.confidence:.0%} sure")
     return rows
+
+
+def _stability(found: Stability) -> str:
+    """The range of probabilities after perturbations, and which of them turn the answer."""
+    flips = f"turned by {', '.join(found.flips)}" if found.flips else "none turns the answer"
+    return (
+        f"{found.lowest:.3f} to {found.highest:.3f} (median {found.median:.3f}) after "
+        f"{len(found.probabilities)} perturbations; {flips}"
+    )
 
 
 def _bar(face: Face, width: int = 24) -> Text:

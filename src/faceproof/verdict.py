@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from faceproof.curves import sigmoid
-from faceproof.fusion import Rule
+from faceproof.fusion import START, Rule
 from faceproof.records import Evidence, QualityReason, Stability, Verdict
 
 __all__ = ["decide", "steadied"]
@@ -54,7 +54,7 @@ def decide(
         alpha=rule.alpha,
         evidence=tuple(evidence),
         alarm=alarm is not None,
-        reasons=(*reasons, *(piece.sentence for piece in ordered if piece.sentence)),
+        reasons=(*reasons, *(piece.sentence for piece in ordered if piece.name != START)),
     )
 
 
