@@ -74,6 +74,7 @@ RANKS = {
     "faceproof.flags": 5,
     "faceproof.verdict": 5,
     "faceproof.pipeline": 6,
+    "faceproof.fusion_fitting": 7,
     "faceproof.scan": 7,
     "faceproof.datasets": 7,
     "faceproof.doctor": 7,

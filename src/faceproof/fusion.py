@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from faceproof.conformal import Conformal
+from faceproof.curves import Calibration, calibration_from_card
 from faceproof.detectors.card import Card, OperatingPoint
 from faceproof.errors import ModelError, UsageError
 from faceproof.records import Evidence
@@ -125,7 +126,7 @@ class Single:
     """
 
     card: Card
-    alpha: float = 0.05
+    alpha: float = 0.2
 
     @property
     def detectors(self) -> tuple[str, ...]:
@@ -172,8 +173,9 @@ class Term:
     Attributes:
         name: of the score: "supervised", "anomaly", "alignment".
         sha256: of the weights that give it; "" where there are none.
-        slope: natural log-odds per unit of score; above 0.
+        slope: natural log-odds per unit of score (or of the curve's log-odds); above 0.
         low, high: the score is held within these, so that no single piece can outweigh all others.
+        curve: from score to log-odds before the slope; None weighs the score itself.
         sentence: what the piece says, with {odds}, {leaning} and {score}.
     """
 
@@ -183,6 +185,7 @@ class Term:
     low: float
     high: float
     sentence: str
+    curve: Calibration | None = None
 
     def __post_init__(self) -> None:
         if not self.name or not 0 < self.slope < math.inf or not -math.inf < self.low < self.high < math.inf:
@@ -190,7 +193,8 @@ class Term:
 
     def weight(self, score: float) -> float:
         """Natural log-odds for a score."""
-        return self.slope * min(self.high, max(self.low, score))
+        held = min(self.high, max(self.low, score))
+        return self.slope * (held if self.curve is None else self.curve.log_odds(held) + _TILT * held)
 
 
 @dataclass(frozen=True)
@@ -301,7 +305,7 @@ def _parse(raw: dict[str, Any]) -> Fusion:
     terms = tuple(
         Term(
             str(t["name"]), str(t["sha256"]), float(t["slope"]), float(t["range"][0]), float(t["range"][1]),
-            str(t["sentence"]),
+            str(t["sentence"]), None if t.get("curve") is None else calibration_from_card(t["curve"]),
         )
         for t in raw["terms"]
     )  # fmt: skip
