@@ -161,7 +161,7 @@ def test_wrong_extension(small: RGB, face_jpeg: bytes, checker: FaceChecker, tmp
     assert picture.format == "JPEG"
     assert picture.notes == ("the file is named like PNG but holds JPEG",)
     np.testing.assert_array_equal(picture.pixels, load(face_jpeg).pixels)
-    assert checker.check(wrong).notes == picture.notes
+    assert checker.check(wrong).notes[:1] == picture.notes
     for kind, ending in [("JPEG", "jpeg"), ("PNG", "png"), ("WEBP", "webp"), ("TIFF", "tif"), ("AVIF", "avif")]:
         right = tmp_path / f"right.{ending}"
         right.write_bytes(encode(small, kind))

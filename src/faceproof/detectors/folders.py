@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -67,9 +68,13 @@ def training_groups(folder: str | Path) -> frozenset[str] | None:
     return frozenset(data.decode("ascii", "replace").split())
 
 
+_NUMBERS = re.compile(r"\[\s+[-+.\de]+(?:,\s+[-+.\de]+)*\s+\]")
+
+
 def write_card(folder: str | Path, raw: dict[str, Any]) -> None:
-    """Write card.json, UTF-8, one space of indent."""
+    """Write card.json, UTF-8, one space of indent; a list of numbers stands on one line."""
     text = json.dumps(raw, indent=1, ensure_ascii=False) + "\n"
+    text = _NUMBERS.sub(lambda found: " ".join(found[0].split()), text)
     (Path(folder) / "card.json").write_text(text, encoding="utf-8")
 
 
@@ -126,11 +131,11 @@ def _check_free(out: Path, *, overwrite: bool) -> None:
 
 
 def _model_files(folder: Path) -> set[str]:
-    """Names that may be deleted with a model: the card, and what it names."""
+    """Names that may be deleted with a model: the card, what it names, and a fusion beside it."""
     try:
         raw = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         mixture = {str(raw["mixture"]["file"])} if raw.get("mixture") else set()
-        return {"card.json", str(raw["file"]), GROUPS_FILE} | mixture
+        return {"card.json", "fusion.json", str(raw["file"]), GROUPS_FILE} | mixture
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return set()
 
