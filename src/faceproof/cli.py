@@ -17,6 +17,7 @@ import typer
 from faceproof._version import VERSION
 from faceproof.cli_calibrate import calibrate
 from faceproof.cli_evaluate import evaluate
+from faceproof.cli_explain import explain
 from faceproof.cli_import import importing
 from faceproof.cli_pretrain import pretrain
 from faceproof.cli_reference import reference
@@ -271,6 +272,7 @@ def models(
         terminal.model(shown[0])
 
 
+app.command()(explain)
 app.command()(evaluate)
 
 
