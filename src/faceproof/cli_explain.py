@@ -59,7 +59,7 @@ def explain(
     from pathlib import Path
 
     from faceproof import terminal
-    from faceproof.errors import UsageError
+    from faceproof.errors import UsageError, plain
     from faceproof.explanation import explain as make
     from faceproof.explanation_files import check_folder, write_explanation
     from faceproof.faces.quality import Gates
@@ -84,7 +84,7 @@ def explain(
 
         print(json_module.dumps(found.to_dict(), indent=1, ensure_ascii=False))
         return
-    print(terminal.plain(f"{found.result.path}: {found.about}"))
+    print(plain(f"{found.result.path}: {found.about}"))
     for one in found.maps:
         print(f"{one.heat.title}: {one.deletion.sentence(found.answer)}")
     print(f"spectrum: {found.spectrum.sentence}")

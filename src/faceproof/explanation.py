@@ -1,9 +1,4 @@
-"""Why this verdict: the maps of one face, each with its deletion test, and its spectrum.
-
->>> from faceproof.explanation import explain              # doctest: +SKIP
->>> explain("portrait.jpg").maps[0].deletion.better        # doctest: +SKIP
-True
-"""
+"""Why this verdict: the maps of one face, each with its deletion test, and its spectrum."""
 
 from __future__ import annotations
 
@@ -207,14 +202,14 @@ def _score_maps(checker: FaceChecker, crop: RGB, sign: int) -> list[HeatMap]:
             HeatMap(
                 "cam",
                 "class activation map",
-                f"Where the score comes from, exactly: the mean of its {cells.shape[0]} x {cells.shape[1]} cells plus a "
-                "constant is the score (Zhou et al. 2016). Each cell has seen more than its own place.",
+                f"Where the score comes from, exactly: the mean of its {cells.shape[0]} x {cells.shape[1]} cells plus "
+                "a constant is the score (Zhou et al. 2016). Each cell has seen more than its own place.",
                 upscaled(sign * cells, crop.shape[0]),
             )
         )
     sentence = (
-        "What the score loses when a patch is covered with a blur of its surroundings, a quarter and an eighth of the crop "
-        "wide, divided by the share covered. Needs no look into the network."
+        "What the score loses when a patch is covered with a blur of its surroundings, a quarter and an eighth of the "
+        "crop wide, divided by the share covered. Needs no look into the network."
     )
     maps.append(HeatMap("occlusion", "occlusion", sentence, sign * occlusion_map(detector.score, crop)))
     return maps

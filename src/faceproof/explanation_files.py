@@ -99,7 +99,7 @@ def write_explanation(
                 temporary.unlink(missing_ok=True)
     except OSError as err:
         raise OutputError(
-            f"cannot write the explanation into {printable(folder)} ({err.strerror or err}); check space and permissions"
+            f"cannot write the explanation into {printable(folder)} ({err.strerror or err}); check the disk"
         ) from err
     return [folder / name for name in files]
 

@@ -19,7 +19,8 @@ STYLE = """
 @media(prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#a4abb6;--line:#3a3f47;--paper:#202329;--ground:#16181c;
 --warn:#ff8d97;--good:#5bd19a}}
 *{box-sizing:border-box}body{margin:0;background:var(--ground);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
-main{max-width:72rem;margin:auto;padding:1.5rem 1rem 3rem}h1{font-size:1.6rem;margin:0}h2{font-size:1.1rem;margin:0 0 .4rem}
+main{max-width:72rem;margin:auto;padding:1.5rem 1rem 3rem}h1{font-size:1.6rem;margin:0}
+h2{font-size:1.1rem;margin:0 0 .4rem}
 .soft{color:var(--soft)}.path,code{overflow-wrap:anywhere}.maps{display:grid;gap:1.2rem;
 grid-template-columns:repeat(auto-fill,minmax(min(100%,22rem),1fr))}
 article{background:var(--paper);border:1px solid var(--line);border-radius:.6rem;padding:1rem;break-inside:avoid}

@@ -160,7 +160,7 @@ def removed(crop: RGB, mask: Mask) -> RGB:
     border = max(1, round(size / 60))
     grown = cv2.dilate((1 - keep), np.ones((2 * border + 1, 2 * border + 1), np.uint8))
     alpha = np.maximum(cv2.GaussianBlur(grown, (0, 0), border), mask)[:, :, None]
-    return np.clip(np.round(crop + alpha * (fill - crop)), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.round(crop + alpha * (fill - crop)), 0, 255), np.uint8)
 
 
 def _moves(fall: float) -> str:

@@ -158,7 +158,7 @@ def _watched(body: nn.Module, found: dict[object, Any]) -> Iterator[None]:
             if not isinstance(output, torch.Tensor):
                 return
             if output.ndim == 4:
-                as_map = (lambda t: t.permute(0, 3, 1, 2)) if last else (lambda t: t)
+                as_map = _channels_first if last else _as_is
                 height, width = as_map(output).shape[2:]
                 if height > 1 and width > 1:
                     found.pop((height, width), None)  # the order is that of the last time
@@ -176,6 +176,14 @@ def _watched(body: nn.Module, found: dict[object, Any]) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _channels_first(maps: torch.Tensor) -> torch.Tensor:
+    return maps.permute(0, 3, 1, 2)
+
+
+def _as_is(maps: torch.Tensor) -> torch.Tensor:
+    return maps
 
 
 def _grid(tokens: torch.Tensor, prefix: int, side: int) -> torch.Tensor:

@@ -66,7 +66,7 @@ def occlusion_map(
                 total[rows, columns] += value / covered
                 count[rows, columns] += 1
         maps.append(total / count)
-    return np.mean(maps, axis=0).astype(np.float32)
+    return np.asarray(np.mean(maps, axis=0), np.float32)
 
 
 def patches(side: int, size: float) -> list[tuple[slice, slice]]:

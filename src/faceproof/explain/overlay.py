@@ -38,7 +38,7 @@ def coloured(grey: npt.NDArray[np.uint8], values: npt.ArrayLike, scale: float) -
     share = np.clip(np.asarray(values, np.float32) / scale, -1, 1)[:, :, None]
     alpha = np.abs(share) * _STRONGEST
     colour = np.where(share > 0, _TOWARDS, _AGAINST)
-    return np.round((1 - alpha) * grey[:, :, None] + alpha * colour).astype(np.uint8)
+    return np.asarray(np.round((1 - alpha) * grey[:, :, None] + alpha * colour), np.uint8)
 
 
 def map_picture(

@@ -36,14 +36,14 @@ def levels(pixels: RGB, *, quality: int = 90) -> Floats:
         (H, W) float32, mean absolute difference of the three channels in grey levels, not stretched.
     """
     copy = jpeg(View(pixels), quality).pixels
-    return np.abs(pixels.astype(np.float32) - copy.astype(np.float32)).mean(2)
+    return np.asarray(np.abs(pixels.astype(np.float32) - copy.astype(np.float32)).mean(2), np.float32)
 
 
 def noise(pixels: RGB) -> Floats:
     """Return |luma - its 3 x 3 median|, (H, W) float32 in grey levels; pixels (H, W, 3) uint8 RGB."""
     cv2 = opencv()
     luma = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    return np.abs(luma.astype(np.float32) - cv2.medianBlur(luma, 3).astype(np.float32))
+    return np.asarray(np.abs(luma.astype(np.float32) - cv2.medianBlur(luma, 3).astype(np.float32)), np.float32)
 
 
 def ela_map(pixels: RGB, landmarks: npt.ArrayLike, spec: CropSpec) -> HeatMap:
@@ -97,5 +97,6 @@ def _around(pixels: RGB, landmarks: npt.ArrayLike) -> View:
 
 def _cut(values: Floats, view: View, spec: CropSpec) -> Floats:
     shown = np.clip(np.round(values * _GAIN), 0, 255).astype(np.uint8)
+    assert view.landmarks is not None  # face_region keeps them
     crop = cut(replace(spec, features="rgb"), np.repeat(shown[:, :, None], 3, 2), view.landmarks)
-    return crop[:, :, 0].astype(np.float32) / _GAIN
+    return np.asarray(crop[:, :, 0] / _GAIN, np.float32)

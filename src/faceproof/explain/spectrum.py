@@ -30,7 +30,7 @@ SPEC = CropSpec(160)
 BAND_FILE = Path(__file__).with_name("spectrum_band.json")
 FLOOR = -120.0
 """Decibels where there is no power at all."""
-MAX_BYTES = 1 << 20
+MAX_CHARACTERS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def radial_spectrum(crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     whole = power.ravel()[within].mean()
     if whole <= 0:
         return np.full(size // 2, FLOOR)
-    return np.maximum(10 * np.log10(np.maximum(mean / whole, 1e-30)), FLOOR)
+    return np.asarray(np.maximum(10 * np.log10(np.maximum(mean / whole, 1e-30)), FLOOR))
 
 
 def compare(crop: npt.NDArray[np.uint8], band: Band | None = None) -> Spectrum:
@@ -162,13 +162,16 @@ def read_band(path: Path = BAND_FILE) -> Band:
         ModelError: it is missing or not usable.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError("it is too large")
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        if raw["schema"] != BAND_SCHEMA or raw["size"] != SPEC.size:
-            raise ValueError(f"schema {raw['schema']!r}, size {raw['size']!r}")
+        with path.open(encoding="utf-8") as stream:
+            raw = json.loads(stream.read(MAX_CHARACTERS))
+        if (raw["schema"], raw["size"]) != (BAND_SCHEMA, SPEC.size):
+            raise _no_band(path, f"it is of schema {raw['schema']!r} and size {raw['size']!r}")
         low, middle, high = (tuple(float(v) for v in raw[key]) for key in ("low", "middle", "high"))
         after = {str(chain): float(facts["unusual"]) for chain, facts in raw["recompressed"].items()}
         return Band(low, middle, high, float(raw["usual"]), int(raw["photographs"]), after)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ModelError) as err:
-        raise ModelError(f"the photographs' band {path} cannot be used ({err!r}); reinstall faceproof") from err
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
+        raise _no_band(path, repr(err)) from err
+
+
+def _no_band(path: Path, why: str) -> ModelError:
+    return ModelError(f"the photographs' band {path} cannot be used ({why}); reinstall faceproof")
