@@ -32,11 +32,14 @@ def run_network(run: str | Path) -> tuple[Network, Recipe]:
             f"{folder} is not the folder of a finished run: it needs network.safetensors and model/; "
             "give what `faceproof train --out` was given"
         )
-    raw: Any = read_card(folder / "model").raw
+    card = read_card(folder / "model")
+    raw: Any = card.raw
     try:
         recipe = Recipe.from_dict(raw["training"]["recipe"])
     except (KeyError, TypeError, UsageError) as err:
         raise ModelError(f"the card in {folder / 'model'} does not hold the recipe of its training ({err})") from err
+    if recipe.crop != card.crop:
+        raise ModelError(f"the recipe in {folder / 'model'} is of {recipe.crop}, its card of {card.crop}: they do not belong together")
     network = build_network(recipe.backbone, recipe.size, start="random", hidden=recipe.head, dropout=recipe.dropout)
     load_weights(network, weights)
     return network, recipe
