@@ -30,8 +30,8 @@ PATCH = (slice(20, 38), slice(58, 76))
 
 
 def bright_patch(crops: RGB) -> np.ndarray:
-    """A detector: ten times the mean brightness of the patch above 0.5; nothing else matters."""
-    return np.asarray(20 * (crops[:, *PATCH].mean((1, 2, 3)) / 255 - 0.5), np.float32)
+    """A detector: twenty times the mean brightness of the patch above 0.5; nothing else matters."""
+    return np.asarray(20 * (crops[(slice(None), *PATCH)].mean((1, 2, 3)) / 255 - 0.5), np.float32)
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ class TestDeletion:
         places = np.array([moved(mask, rng) for _ in range(300)])
         assert (places.sum((1, 2)) == mask.sum()).all()
         share = places.mean(0)
-        assert 0.02 < share.min()
+        assert share.min() > 0.02
         assert share.max() < 0.2
 
     def test_removal_leaks_nothing_and_has_no_edge(self, crop: RGB) -> None:
@@ -134,12 +134,13 @@ class TestDeletion:
         np.testing.assert_array_equal(removed(level, mask), level)
         ramp = np.repeat(np.arange(SIZE, dtype=np.uint8)[None, :, None] * 2, 3, 2).repeat(SIZE, 0)
         steps = np.abs(np.diff(removed(ramp, mask).astype(int), axis=1))
-        assert steps.max() <= 8  # a hard edge would be up to 40
+        flat = np.where(mask[:, :, None], ramp[~mask].mean(), ramp)
+        assert steps.max() < 0.25 * np.abs(np.diff(flat, axis=1)).max()
 
     def test_almost_everything_can_be_removed(self, crop: RGB) -> None:
         mask = np.ones((SIZE, SIZE), bool)
         mask[0, 0] = False
-        assert removed(crop, mask).std() < 3
+        assert removed(crop, mask).std((0, 1)).max() < 1
 
     @pytest.mark.parametrize(("changes", "message"), [({"sign": 0}, "sign is 1 or -1"), ({"draws": 0}, "at least 1")])
     def test_wrong_arguments(self, crop: RGB, changes: dict[str, int], message: str) -> None:
@@ -199,7 +200,7 @@ class TestEvidenceMap:
 
 class TestOverlay:
     def test_the_scale_is_fixed(self) -> None:
-        """A value has its colour whatever else the map holds; signs have their own; beyond the scale nothing changes."""
+        """A value has its colour whatever else the map holds; signs have their own; the scale ends."""
         grey = np.full((1, 4), 100, np.uint8)
         one = overlay.coloured(grey, [[15, 0, -15, 1]], 30)
         two = overlay.coloured(grey, [[15, 29, -900, 900]], 30)
@@ -257,7 +258,7 @@ class TestResiduals:
             assert found.values.shape == (96, 96)
             assert not found.explains
             gain = found.values - clean.values
-            assert gain[:, :40].mean() > 2 > 10 * abs(gain[:, 56:].mean())
+            assert gain[:, :40].mean() > 1 > 5 * abs(gain[:, 56:].mean())
 
     def test_landmarks_outside_are_no_reason_to_fail(self, astronaut: RGB) -> None:
         assert np.isfinite(noise_map(astronaut, LANDMARKS - 150, CropSpec(96)).values).all()
@@ -279,7 +280,9 @@ class TestSpectrum:
         for spread in (10, 40):
             crop = np.clip(128 + spread * rng.normal(size=shape), 0, 255).astype(np.uint8).repeat(3, 2)
             power = spectrum.radial_spectrum(crop)
-            assert np.abs(power[4:]).max() < 2
+            # Rings near the middle have few frequencies to average, so they are held together.
+            assert abs(power[5:40].mean()) < 0.7
+            assert np.abs(power[40:]).max() < 1.5
 
     def test_a_level_picture_has_none(self) -> None:
         assert (spectrum.radial_spectrum(np.full((160, 160, 3), 9, np.uint8)) == spectrum.FLOOR).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -168,9 +169,12 @@ def test_a_disk_that_refuses(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "astronaut.jpg"
+
+
 @pytest.mark.slow
-def test_the_command(tmp_path: Path, face_jpeg: bytes) -> None:
-    (tmp_path / "face.jpg").write_bytes(face_jpeg)
+def test_the_command(tmp_path: Path) -> None:
+    shutil.copy(EXAMPLE, tmp_path / "face.jpg")
     done = run_cli("explain", tmp_path / "face.jpg", "--out", tmp_path / "out", "--json")
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
@@ -194,8 +198,8 @@ def test_the_command(tmp_path: Path, face_jpeg: bytes) -> None:
         (["face.jpg"], 2, "Missing option"),
     ],
 )
-def test_wrong_use(tmp_path: Path, face_jpeg: bytes, arguments: list[str], code: int, message: str) -> None:
-    (tmp_path / "face.jpg").write_bytes(face_jpeg)
+def test_wrong_use(tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
+    shutil.copy(EXAMPLE, tmp_path / "face.jpg")
     Image.new("RGB", (90, 90), (99, 99, 99)).save(tmp_path / "grey.png")
     done = run_cli("explain", *arguments, cwd=tmp_path, env={"COLUMNS": "200"})
     assert done.returncode == code, done.stderr
@@ -205,8 +209,8 @@ def test_wrong_use(tmp_path: Path, face_jpeg: bytes, arguments: list[str], code:
 
 
 @pytest.mark.slow
-def test_a_closed_folder(tmp_path: Path, face_jpeg: bytes) -> None:
-    (tmp_path / "face.jpg").write_bytes(face_jpeg)
+def test_a_closed_folder(tmp_path: Path) -> None:
+    shutil.copy(EXAMPLE, tmp_path / "face.jpg")
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o555)
     done = run_cli("explain", tmp_path / "face.jpg", "--out", closed / "o", before=without_root())

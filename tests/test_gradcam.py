@@ -122,7 +122,7 @@ def test_a_known_patch_is_found_for_the_class_decided(weight: float, answer: int
         assert 16 <= rows.min() <= rows.max() < 32, heat.name
         assert 40 <= columns.min() <= columns.max() < 56, heat.name
     against = {heat.name: heat.values for heat in network_maps(network, [0.5] * 3, [0.5] * 3)(crop, -answer)}
-    assert against["gradcam"].max() == 0
+    assert against["gradcam"].max() < 1e-5
     assert against["gap"].min() < 0
 
 
@@ -137,7 +137,8 @@ def test_every_backbone_the_project_trains(backbone: str) -> None:
     network = small(backbone=backbone, size=size)
     x = images(size)
     layers = layers_of(network, x)
-    assert len(layers) == (2 if backbone == "test_vit" else 3) or len(layers) == 3
+    assert len(layers) == 3
+    assert all(layer.name.count(".") <= 1 for layer in layers)  # stages and blocks, no branches within
     for layer in layers:
         assert layer.activations.shape == layer.gradients.shape
         assert np.isfinite(grad_cam(layer, 1)).all()

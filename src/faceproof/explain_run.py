@@ -39,7 +39,7 @@ def run_network(run: str | Path) -> tuple[Network, Recipe]:
     except (KeyError, TypeError, UsageError) as err:
         raise ModelError(f"the card in {folder / 'model'} does not hold the recipe of its training ({err})") from err
     if recipe.crop != card.crop:
-        raise ModelError(f"the recipe in {folder / 'model'} is of {recipe.crop}, its card of {card.crop}: they do not belong together")
+        raise ModelError(f"{folder / 'model'}: recipe ({recipe.crop}) and card ({card.crop}) do not belong together")
     network = build_network(recipe.backbone, recipe.size, start="random", hidden=recipe.head, dropout=recipe.dropout)
     load_weights(network, weights)
     return network, recipe

@@ -154,8 +154,9 @@ def removed(crop: RGB, mask: Mask) -> RGB:
     planes = np.dstack([crop.astype(np.float32) * keep[:, :, None], keep])
     planes = cv2.resize(planes, (small, small), interpolation=cv2.INTER_AREA)
     near, far = (cv2.GaussianBlur(planes, (0, 0), small * sigma) for sigma in (0.06, 0.3))
-    planes = near + 1e-3 * far  # far only counts where nothing kept is near
-    fill = planes[:, :, :3] / np.maximum(planes[:, :, 3:], 1e-9)
+    # The farther ones, and the mean of all, only count where nothing kept is near.
+    planes = near + 1e-3 * far + 1e-6 * planes.mean((0, 1))
+    fill = planes[:, :, :3] / np.maximum(planes[:, :, 3:], 1e-20)
     fill = cv2.resize(fill, (size, size), interpolation=cv2.INTER_LINEAR)
     border = max(1, round(size / 60))
     grown = cv2.dilate((1 - keep), np.ones((2 * border + 1, 2 * border + 1), np.uint8))

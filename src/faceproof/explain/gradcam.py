@@ -25,7 +25,7 @@ from faceproof.features.backbone import Network
 __all__ = ["LAYERS", "Layer", "grad_cam", "grad_cam_plus", "layers_of", "network_maps", "pooled_map"]
 
 LAYERS = 3
-"""Layers fused: the last one at each of the three coarsest resolutions."""
+"""Layers fused: the last stage at each of the three coarsest resolutions."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def grad_cam_plus(layer: Layer, sign: int) -> Floats:
 def layers_of(network: Network, images: torch.Tensor, *, count: int = LAYERS) -> list[Layer]:
     """Run one crop and return layers with their gradients, in the order they ran.
 
-    Convolutional bodies: what was computed last at each of the `count` coarsest resolutions. Transformers: the last
+    Convolutional bodies: the last whole stage at each of the `count` coarsest resolutions. Transformers: the last
     `count` blocks whose patches reach the score, as maps.
 
     Args:
@@ -150,7 +150,11 @@ def _fused(maps: Sequence[Floats], size: int) -> Floats:
 
 @contextmanager
 def _watched(body: nn.Module, found: dict[object, Any]) -> Iterator[None]:
-    """While open, keep what modules give that is a map: the last one of each resolution, or of each block."""
+    """While open, keep what modules give that is a map: the last whole stage at each resolution, or each block.
+
+    Only the two outermost levels of modules are stages, the outermost first: what lies deeper may be one branch of a
+    block, or attention's tables, whose four axes are no pictures'.
+    """
     prefix, last = int(getattr(body, "num_prefix_tokens", 0)), "NHWC" in str(getattr(body, "output_fmt", ""))
 
     def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
@@ -160,17 +164,19 @@ def _watched(body: nn.Module, found: dict[object, Any]) -> Iterator[None]:
             if output.ndim == 4:
                 as_map = _channels_first if last else _as_is
                 height, width = as_map(output).shape[2:]
-                if height > 1 and width > 1:
+                whole = found.get((height, width), (name,))[0].count(".") >= name.count(".")
+                if height > 1 and width > 1 and whole:
                     found.pop((height, width), None)  # the order is that of the last time
                     found[height, width] = (name, output, as_map)
-            elif output.ndim == 3 and name.startswith("blocks.") and name.count(".") == 1:
+            elif output.ndim == 3 and name.startswith("blocks."):
                 side = round((output.shape[1] - prefix) ** 0.5)
                 if side > 1 and side * side == output.shape[1] - prefix:
                     found[name] = (name, output, lambda t: _grid(t, prefix, side))
 
         return hook
 
-    handles = [module.register_forward_hook(keep(name)) for name, module in body.named_modules() if name]
+    stages = [(name, module) for name, module in body.named_modules() if name and name.count(".") <= 1]
+    handles = [module.register_forward_hook(keep(name)) for name, module in stages]
     try:
         yield
     finally:

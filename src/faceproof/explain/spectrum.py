@@ -125,6 +125,8 @@ def radial_spectrum(crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     cv2 = opencv()
     luma = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float64)
     size = luma.shape[0]
+    if luma.min() == luma.max():
+        return np.full(size // 2, FLOOR)
     window = np.outer(np.hanning(size), np.hanning(size))
     weighted = (luma - (luma * window).sum() / window.sum()) * window
     power = np.abs(np.fft.fft2(weighted)) ** 2
@@ -134,8 +136,6 @@ def radial_spectrum(crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     total = np.bincount(radius[within], power.ravel()[within])[1:]
     mean = total / np.bincount(radius[within])[1:]
     whole = power.ravel()[within].mean()
-    if whole <= 0:
-        return np.full(size // 2, FLOOR)
     return np.asarray(np.maximum(10 * np.log10(np.maximum(mean / whole, 1e-30)), FLOOR))
 
 
