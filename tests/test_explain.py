@@ -223,6 +223,9 @@ class TestOverlay:
         np.testing.assert_array_equal(good[:below], bad[:below])
         assert (bad[below:] == overlay.WARN).all(2).any()
         assert not (good[below:] == overlay.WARN).all(2).any()
+        short = overlay.map_picture(heat, crop, marked(values), Deletion(0.0, (0.0,) * 39), answer="generated")
+        assert len(short) < len(bad)
+        assert (short[below:] == overlay.WARN).all(2).any()  # the page's pictures carry the warning too
 
     @pytest.mark.parametrize("values", [np.zeros((3, 4)), np.full((3, 3), np.nan), np.zeros(9)])
     def test_a_map_is_square_and_finite(self, values: np.ndarray) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from faceproof import FaceChecker, Gates, UsageError
 from faceproof.detectors.card import Card
@@ -17,6 +18,7 @@ from faceproof.errors import OutputError, PictureError, UnreadableError
 from faceproof.explain.maps import upscaled
 from faceproof.explanation import Explanation, explain
 from faceproof.explanation_files import OWN, check_folder, pictures_of, write_explanation
+from faceproof.explanation_html import explanation_page
 from faceproof.images import RGB
 
 from .helpers import run_cli, without_root
@@ -82,6 +84,21 @@ def test_an_inconclusive_face_says_which_side_is_explained(astronaut: RGB, check
     assert "inconclusive; it leans to generated" in own.about
     assert not own.maps[0].deletion.better  # a constant score rests on nothing
     assert own.maps[0].heat.values.max() == 0
+
+
+def test_other_evidence_than_the_network_is_named(tmp_path: Path, astronaut: RGB, found: Explanation) -> None:
+    """A generator's tag in the file decides against the network: no map can show that, and each says so."""
+    assert not found.contradicted
+    text = PngInfo()
+    text.add_text("parameters", "a woman\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 512x512, Model: x")
+    Image.fromarray(astronaut).save(tmp_path / "tagged.png", pnginfo=text)
+    own = explain(tmp_path / "tagged.png", FaceChecker(), draws=1)
+    assert own.answer == "generated"
+    assert own.contradicted
+    assert own.to_dict()["network_leans_the_other_way"]
+    assert "THE NETWORK LEANS THE OTHER WAY" in own.about
+    assert "THE NETWORK LEANS THE OTHER WAY" in explanation_page(own, FaceChecker().card)
+    np.testing.assert_allclose(own.maps[0].heat.values, -found.maps[0].heat.values, atol=1e-4)
 
 
 def test_the_same_twice(astronaut: RGB, found: Explanation) -> None:

@@ -77,7 +77,8 @@ def explain(
     gates = Gates() if min_face is None else Gates(min_side=min_face)
     threads = min(4, default_workers())
     checker = FaceChecker(chosen, face_detector, fpr=fpr, gates=gates, threads=threads)
-    found = make(picture, checker, face=face, more=more)
+    with terminal.counted("maps") as step:
+        found = make(picture, checker, face=face, more=more, on_step=step)
     files = write_explanation(found, checker.card, out, overwrite=overwrite)
     if json:
         import json as json_module

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,15 +14,16 @@ from faceproof.detectors.crops import cut
 from faceproof.detectors.onnx import OnnxDetector
 from faceproof.errors import PictureError, UsageError
 from faceproof.explain.deletion import DRAWS, SHARE, Deletion, deletion_test
-from faceproof.explain.maps import HeatMap, marked, upscaled
+from faceproof.explain.maps import OCCLUSION_SCALE, HeatMap, marked, upscaled
 from faceproof.explain.occlusion import occlusion_map
 from faceproof.explain.residuals import ela_map, noise_map, smoothed
 from faceproof.explain.spectrum import SPEC, Spectrum, compare
-from faceproof.images import PictureSource
+from faceproof.fusion import ANOMALY, START, SUPERVISED
+from faceproof.images import Picture, PictureSource
 from faceproof.pipeline import FaceChecker
 from faceproof.records import Face, ImageResult
 
-__all__ = ["EXPLANATION_SCHEMA", "Explanation", "MapMaker", "TestedMap", "explain"]
+__all__ = ["EXPLANATION_SCHEMA", "Explanation", "MapMaker", "TestedMap", "explain", "explain_loaded"]
 
 EXPLANATION_SCHEMA = "faceproof.explanation/1"
 
@@ -81,12 +83,19 @@ class Explanation:
         return _answer(self.face)
 
     @property
+    def contradicted(self) -> bool:
+        """Whether the network leans to the other answer: what decided is then other evidence, which no map shows."""
+        own = [piece.weight for piece in self.face.verdict.evidence if _of_network(piece.name)]
+        return (math.fsum(own) > 0) != (self.answer == "generated")
+
+    @property
     def about(self) -> str:
         """A line that says what is explained."""
         how = "the answer" if self.decided else "inconclusive; it leans to"
+        against = "; THE NETWORK LEANS THE OTHER WAY, other evidence decided" if self.contradicted else ""
         return (
             f"face {self.number} of {len(self.result.faces)}, {how} {self.answer} "
-            f"(score {self.face.verdict.score:+.2f}, above 0 speaks for generated)"
+            f"(score {self.face.verdict.score:+.2f}, higher speaks for generated{against})"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,6 +109,7 @@ class Explanation:
             "faces": len(self.result.faces),
             "explained": self.answer,
             "decided": self.decided,
+            "network_leans_the_other_way": self.contradicted,
             "face": record["faces"][self.number - 1],
             "maps": [
                 {
@@ -129,6 +139,7 @@ def explain(
     face: int | None = None,
     more: MapMaker | None = None,
     draws: int = DRAWS,
+    on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> Explanation:
     """Explain the verdict on one face.
 
@@ -138,6 +149,7 @@ def explain(
         face: number of the face, from 1, largest first; None: the one that speaks for the picture.
         more: makes further maps.
         draws: random places each map is held against.
+        on_step: called with maps made and tested, and how many there will be.
 
     Returns:
         The same for the same picture, whenever it is asked for.
@@ -148,20 +160,44 @@ def explain(
     """
     checker = checker or FaceChecker()
     loaded = checker.load(picture)
-    result = checker.check_loaded(loaded)
+    return explain_loaded(
+        loaded, checker.check_loaded(loaded), checker, face=face, more=more, draws=draws, on_step=on_step
+    )
+
+
+def explain_loaded(
+    loaded: Picture,
+    result: ImageResult,
+    checker: FaceChecker,
+    *,
+    face: int | None = None,
+    more: MapMaker | None = None,
+    draws: int = DRAWS,
+    on_step: Callable[[int, int], None] = lambda done, total: None,
+) -> Explanation:
+    """Explain what `checker` has said about a picture it read; for the rest see `explain`."""
     number = _chosen(result, face)
     landmarks, spec = np.array(result.faces[number - 1].landmarks, np.float32), checker.card.crop
     crop = cut(spec, loaded.pixels, landmarks)
     sign = 1 if _answer(result.faces[number - 1]) == "generated" else -1
     heats = [*_score_maps(checker, crop, sign), *(more(crop, sign) if more is not None else ())]
     heats += [make(loaded.pixels, landmarks, spec) for make in (ela_map, noise_map)]
+    tested = []
+    for done, heat in enumerate(heats):
+        on_step(done, len(heats))
+        tested.append(_tested(checker, crop, heat, sign, draws))
+    on_step(len(heats), len(heats))
     return Explanation(
         result,
         number,
         cut(replace(spec, features="rgb"), loaded.pixels, landmarks),
-        tuple(_tested(checker, crop, heat, sign, draws) for heat in heats),
+        tuple(tested),
         compare(cut(SPEC, loaded.pixels, landmarks)),
     )
+
+
+def _of_network(name: str) -> bool:
+    return name in (START, SUPERVISED, ANOMALY) or name.startswith("detector ")
 
 
 def _answer(face: Face) -> str:
@@ -211,7 +247,8 @@ def _score_maps(checker: FaceChecker, crop: RGB, sign: int) -> list[HeatMap]:
         "What the score loses when a patch is covered with a blur of its surroundings, a quarter and an eighth of the "
         "crop wide, divided by the share covered. Needs no look into the network."
     )
-    maps.append(HeatMap("occlusion", "occlusion", sentence, sign * occlusion_map(detector.score, crop)))
+    covered = sign * occlusion_map(detector.score, crop)
+    maps.append(HeatMap("occlusion", "occlusion", sentence, covered, scale=OCCLUSION_SCALE))
     return maps
 
 

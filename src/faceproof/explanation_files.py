@@ -81,7 +81,7 @@ def write_explanation(
     encoded = {name: _png(pixels) for name, pixels in pictures_of(explanation).items()}
     text = json.dumps(explanation.to_dict(), ensure_ascii=False, allow_nan=False, indent=1)
     files: Mapping[str, bytes] = {
-        PAGE_FILE: explanation_page(explanation, card, encoded).encode(),
+        PAGE_FILE: explanation_page(explanation, card).encode(),
         JSON_FILE: (text + "\n").encode(),
         **{f"{name}.png": data for name, data in encoded.items()},
     }

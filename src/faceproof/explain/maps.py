@@ -2,7 +2,7 @@
 
 The unit of a map that explains a score is score for the whole crop: a region that covers a share of the crop adds
 its mean value times that share. A class activation map has this unit by itself (its mean, plus a constant, is the
-score); occlusion divides what the score loses by the share that was covered. So one fixed scale serves all.
+score); occlusion divides what the score loses by the share that was covered. Scales are fixed for each kind of map.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from faceproof.errors import UsageError
 from faceproof.extras import opencv
 
-__all__ = ["SCORE_SCALE", "SCORE_UNIT", "HeatMap", "Scorer", "marked", "upscaled"]
+__all__ = ["OCCLUSION_SCALE", "SCORE_SCALE", "SCORE_UNIT", "HeatMap", "Scorer", "marked", "upscaled"]
 
 RGB = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -24,8 +24,8 @@ Scorer = Callable[[RGB], Floats]
 """Crops (N, S, S, 3) uint8 RGB -> scores (N,) float32: `Detector.score`."""
 
 SCORE_UNIT = "network's log-odds (score) per whole crop"
-SCORE_SCALE = 30.0
-"""Value at which colours are full, for every picture alike; benchmarks/explain.py counts how much lies beyond."""
+SCORE_SCALE, OCCLUSION_SCALE = 40.0, 15.0
+"""Values at which colours are full, for every picture alike; benchmarks/explain.py counts how much lies beyond."""
 
 
 @dataclass(frozen=True)

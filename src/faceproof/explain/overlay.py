@@ -42,7 +42,7 @@ def coloured(grey: npt.NDArray[np.uint8], values: npt.ArrayLike, scale: float) -
 
 
 def map_picture(
-    heat: HeatMap, base: RGB, mask: npt.NDArray[np.bool_], deletion: Deletion, *, answer: str, about: str
+    heat: HeatMap, base: RGB, mask: npt.NDArray[np.bool_], deletion: Deletion, *, answer: str, about: str = ""
 ) -> RGB:
     """Return the finished picture of one map.
 
@@ -52,7 +52,7 @@ def map_picture(
         mask: (S, S) bool, the marked tenth; its border is drawn.
         deletion: its test.
         answer: what is explained: "generated" or "photograph".
-        about: a line on which face of which picture this is.
+        about: a line on which face of which picture this is; without it, only how the test went is written.
 
     Returns:
         (H, 504, 3) uint8 RGB: map, legend, title and words.
@@ -79,13 +79,19 @@ def map_picture(
     cv2.drawContours(body, edges, -1, (0, 0, 0), 3)
     cv2.drawContours(body, edges, -1, (255, 255, 255), 1)
     kind = "fixed scale, the same for every picture; the white line holds the marked tenth"
+    colour = INK if deletion.better else WARN
+    if not about:
+        outcome = "deletion test passed" if deletion.better else "NO BETTER THAN CHANCE: do not read anything into it"
+        return _framed(body, legend, ends, [(outcome, colour)])
     lines = [(heat.title, INK), (about, INK), (f"{heat.unit}; {kind}", INK)]
-    verdict = (deletion.sentence(answer), INK if deletion.better else WARN)
-    return _framed(body, legend, ends, [*lines, verdict])
+    return _framed(body, legend, ends, [*lines, (deletion.sentence(answer), colour)])
 
 
-def spectrum_picture(spectrum: Spectrum, *, about: str) -> RGB:
-    """Return the chart of a spectrum: photographs' band in grey, this face's line in red; -60 to 30 decibels, fixed."""
+def spectrum_picture(spectrum: Spectrum, *, about: str = "") -> RGB:
+    """Return the chart of a spectrum: photographs' band in grey, this face's line in red; -60 to 30 decibels, fixed.
+
+    Without a line `about` what it is of, only the axes are explained.
+    """
     image = Image.new("RGB", (SIDE, SIDE // 2), PAPER)
     draw = ImageDraw.Draw(image)
     count = len(spectrum.power)
@@ -100,6 +106,8 @@ def spectrum_picture(spectrum: Spectrum, *, about: str) -> RGB:
         draw.line([place(0, level), place(count - 1, level)], fill=(228, 230, 234))
     draw.line([place(number, value) for number, value in enumerate(spectrum.power)], fill=WARN, width=2)
     axis = f"power, -60 to +30 decibels of the mean, over 1 to {count} cycles a crop; grey: nine of ten photographs"
+    if not about:
+        return _framed(np.asarray(image), None, ("", ""), [(axis, INK)])
     lines = [("radial power spectrum", INK), (about, INK), (axis, INK)]
     verdict = (spectrum.sentence, WARN if spectrum.unusual else INK)
     return _framed(np.asarray(image), None, ("", ""), [*lines, verdict])
