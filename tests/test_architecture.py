@@ -124,6 +124,8 @@ RANKS = {
     "faceproof.cli_evaluate": 9,
     "faceproof.cli_explain": 9,
     "faceproof.report_html": 8,
+    "faceproof.report_pages": 8,
+    "faceproof.report_words": 8,
     "faceproof.reports": 8,
     "faceproof.terminal": 8,
     "faceproof.terminal_training": 8,
