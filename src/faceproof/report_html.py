@@ -65,10 +65,10 @@ th{color:var(--soft);width:11rem}code{font-size:.85em;overflow-wrap:anywhere}ul{
 """
     f"{MAP_STYLE}@page{{size:A4;margin:14mm}}@media print{{:root{{{_LIGHT}}}"
     """
-*{-webkit-print-color-adjust:exact;print-color-adjust:exact}body{background:#fff;font-size:11pt}
+*{-webkit-print-color-adjust:exact;print-color-adjust:exact}body{background:#fff;font-size:10pt}
 main{max-width:none;padding:0}article{display:block;border:0;border-top:2px solid #999;border-radius:0;padding:.6rem 0}
-svg.picture{max-height:90mm}header,figure,tr,.scale,h2,h3{break-inside:avoid}h2,h3{break-after:avoid}
-.maps{display:block}.map{display:inline-block;vertical-align:top;width:49%;border:0;padding:.4rem}
+article+article{break-before:page}svg.picture{max-height:75mm}header,figure,tr,.scale,h2,h3{break-inside:avoid}h2,h3{break-after:avoid}
+.maps{display:block}.map{display:inline-block;vertical-align:top;width:32.5%;border:0;padding:.3rem;font-size:.85em}
 }
 """
 )
