@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -256,8 +256,13 @@ def scan(
     options = _options(model, face_detector, fpr, min_face, max_pixels)
     options = replace(options, alpha=alpha, stability=stability, metadata=metadata)
     tally, flagged = Tally(model, fpr, prevalence, summary=summary, results=out), Flagged()
+
+    def seen(record: Mapping[str, Any]) -> None:
+        tally.add(record)
+        flagged.add(record)
+
     with (
-        open_results(out, overwrite=overwrite, on_record=lambda r: (tally.add(r), flagged.add(r))) as results,
+        open_results(out, overwrite=overwrite, on_record=seen) as results,
         terminal.progress(chosen, hidden=quiet) as bar,
     ):
         before = results.total
