@@ -15,6 +15,8 @@ from faceproof.detectors.store import DEFAULT_MODEL, shipped_models
 from faceproof.images import RGB
 from faceproof.recipes import PRESETS, Recipe
 
+from .helpers import run_cli
+
 torch = pytest.importorskip("torch", reason="the extra [train] is not installed (CI installs it and runs these)")
 pytestmark = [
     pytest.mark.train,
@@ -198,6 +200,14 @@ def test_a_run_explains_itself(run: Path, astronaut: RGB) -> None:
     names = ["cam", "occlusion", "gradcam", "gradcam-plus", "gap", "ela", "noise"]
     assert [one.heat.name for one in found.maps] == names
     assert all(len(one.deletion.random) == 1 for one in found.maps)
+
+
+def test_the_command_explains_a_run(run: Path, tmp_path: Path) -> None:
+    example = Path(__file__).resolve().parents[1] / "examples" / "astronaut.jpg"
+    done = run_cli("explain", example, "--run", run, "--out", tmp_path / "why", timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert {"gradcam.png", "gradcam-plus.png", "gap.png"} <= {path.name for path in (tmp_path / "why").iterdir()}
+    assert "Grad-CAM++: " in done.stdout
 
 
 def test_what_is_no_run(run: Path, tmp_path: Path) -> None:
