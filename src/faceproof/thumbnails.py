@@ -20,7 +20,7 @@ RGB = npt.NDArray[np.uint8]
 LARGEST = 96
 """Side of the largest thumbnails in pixels."""
 STEP = 16
-"""Sides are multiples of this, so that no JPEG block (16 px where colour is halved) holds two thumbnails."""
+"""Sides are multiples of this, so that no JPEG block holds two thumbnails."""
 PIXELS = 10_000 * 64 * 64
 """Pixels of all thumbnails of a page together, so that its size is bounded: about 20 MB."""
 MOST = 100_000
@@ -97,5 +97,9 @@ def _decoded(data: bytes, side: int, number: int) -> RGB:
 
 def _encode(pixels: RGB, quality: int) -> bytes:
     cv2 = opencv()
-    _, data = cv2.imencode(".jpg", np.ascontiguousarray(pixels[:, :, ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    # Colour at full resolution: halved, it runs over from one thumbnail of a sheet into the next.
+    options = [
+        cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
+    ]  # fmt: skip
+    _, data = cv2.imencode(".jpg", np.ascontiguousarray(pixels[:, :, ::-1]), options)
     return bytes(data.tobytes())
