@@ -74,7 +74,10 @@ def pca(embeddings: npt.ArrayLike, components: int = 2) -> Projection:
         raise UsageError(f"embeddings must be (N, E), not empty and finite, not of shape {data.shape}")
     if components < 1:
         raise UsageError(f"components must be at least 1, not {components}")
+    size = float(np.abs(data).max())
     data -= data.mean(0)
+    if float(np.abs(data).max()) <= 8 * np.finfo(np.float64).eps * size:
+        data[:] = 0  # all the same, and what is left is the mean's rounding
     count, width = data.shape
     total = float((data**2).sum())
     small = data @ data.T if count < width else data.T @ data
