@@ -26,6 +26,8 @@ from faceproof.thumbnails import Sheets, make_sheets, side_for
 __all__ = ["Choice", "Missing", "PictureMap", "Point", "build_map", "check_choice", "write_csv"]
 
 CLUSTER = "cluster"
+MOST_GROUPED = 20_000
+"""Pictures up to which groups are looked for unasked: HDBSCAN's time grows with the square."""
 DIGITS = 4
 """Of coordinates: the plane's longer side is 1, and no screen has 10,000 pixels."""
 
@@ -210,6 +212,8 @@ def _records(file: EmbeddingFile, paths: Sequence[str]) -> list[EmbeddingRecord]
 
 def _groups(embeddings: npt.NDArray[np.float32], choice: Choice) -> tuple[dict[str, list[str]], str]:
     """Return the cluster column, or none with the reason where scikit-learn is absent and nobody asked for it."""
+    if choice.smallest is None and len(embeddings) > MOST_GROUPED:
+        return {}, f"no groups: there are over {MOST_GROUPED} pictures; --min-cluster asks for them, and takes its time"
     try:
         found = cluster(embeddings, choice.smallest)
     except MissingExtraError:
@@ -225,7 +229,7 @@ def _fitted(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Move and scale points evenly into the unit square, in its middle."""
     low, high = points.min(0), points.max(0)
     longest = float((high - low).max()) or 1.0
-    return np.clip((points - (low + high) / 2) / longest + 0.5, 0, 1)
+    return np.asarray(np.clip((points - (low + high) / 2) / longest + 0.5, 0, 1))
 
 
 def _points(records: Sequence[EmbeddingRecord], places: npt.NDArray[np.float64]) -> list[Point]:

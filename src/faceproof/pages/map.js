@@ -187,11 +187,13 @@
   }
 
   // ---- view
+  const extent = (values) => values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [1, 0]);
+  const [xLow, xHigh] = extent(xs), [yLow, yHigh] = extent(ys);
   function fit() {
-    const margin = 24;
-    scale = fitted = Math.max(1, Math.min(width, height) - 2 * margin);
-    left = (width - scale) / 2;
-    top = (height - scale) / 2;
+    const margin = 32, room = (length, span) => Math.max(1, length - 2 * margin) / Math.max(span, 0.02);
+    scale = fitted = Math.min(room(width, xHigh - xLow), room(height, yHigh - yLow));
+    left = width / 2 - (xLow + xHigh) / 2 * scale;
+    top = height / 2 - (1 - (yLow + yHigh) / 2) * scale;
     redraw();
   }
   function zoom(factor, x = width / 2, y = height / 2) {
