@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from faceproof.detectors.folders import group_key, training_groups
+from faceproof.detectors.store import DEFAULT_MODEL, shipped_models
 from faceproof.layouts import KEPT, NEIGHBOURS
 from faceproof.picture_map import MOST_GROUPED
 from faceproof.thumbnails import LARGEST, MOST, side_for
@@ -61,10 +63,13 @@ def test_the_picture_is_a_real_page(faces_data: Path, tmp_path: Path) -> None:
     making = bool(os.environ.get("FACEPROOF_DOCS"))
     with (faces_data / "manifest.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
+    trained = training_groups(shipped_models()[DEFAULT_MODEL])
+    assert trained
     picked = []
     for kind, count in FREE.items():
         own = [row for row in rows if (row["source"], row["generator"]) == kind and row["split"] != "train"]
         assert len(own) == count
+        assert not trained & {group_key(row["group"]) for row in own}
         picked += own if making else own[:FEW]
     (tmp_path / "faces").mkdir()
     with (tmp_path / "manifest.csv").open("w", newline="", encoding="utf-8") as stream:

@@ -119,9 +119,10 @@ def made_with(checker: FaceChecker) -> str:
     """Return what verdicts and embeddings depend on, as one line: model, face detector, limits, threshold."""
     result = checker.failed("", "")
     gates = ", ".join(f"{name} {value:g}" for name, value in vars(checker.gates).items())
+    metadata = "read" if checker.metadata else "not read"
     return (
         f"{result.model}, {result.face_detector}, FPR {result.threshold_fpr:g}, "
-        f"band {result.band[0]:.6f} to {result.band[1]:.6f}, {gates}, metadata {'read' if checker.metadata else 'not read'}"
+        f"band {result.band[0]:.6f} to {result.band[1]:.6f}, {gates}, metadata {metadata}"
     )
 
 
