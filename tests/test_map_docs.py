@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,18 @@ def test_the_commands_are_real(text: str) -> None:
     for option in options:
         assert option in known, option
     assert all(line.startswith("faceproof map pictures/ --out map.html") for line in block[1].splitlines())
+
+
+def test_the_python_block_runs(text: str, tmp_path: Path) -> None:
+    """On a folder with one face and one file that is no picture."""
+    block = re.search(r"```python\n(.*?)```", text, re.S)
+    assert block
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "examples" / "astronaut.jpg").write_bytes((DOCS.parent / "examples" / "astronaut.jpg").read_bytes())
+    (tmp_path / "examples" / "empty.jpg").touch()
+    done = subprocess.run([sys.executable, "-c", block[1]], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.startswith("1 points; examples/empty.jpg: the file is empty")
+    assert '"x":[0.5],"y":[0.5]' in (tmp_path / "map.html").read_text(encoding="utf-8")
 
 
 def test_the_limits_are_the_codes(text: str) -> None:
