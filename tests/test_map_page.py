@@ -172,6 +172,31 @@ def test_hovering_shows_the_right_thumbnail(opened: Any, made: PictureMap) -> No
     opened.wait_for_function("faceproofMap.current() === -1")
 
 
+@pytest.mark.slow
+def test_in_pictures_mode_the_picture_pointed_at_is_the_one_shown(opened: Any) -> None:
+    """After panning and zooming too: the canvas below the pointer has the colour of the point that is named."""
+    opened.click("#thumbs")
+    box = opened.locator("#over").bounding_box()
+    read = "(p) => [...document.getElementById('points').getContext('2d').getImageData(p[0], p[1], 1, 1).data]"
+    opened.focus("#over")
+    met = set()
+    for key, (x, y) in (("", (400, 300)), ("ArrowLeft", (400, 300)), ("+", (300, 200)), ("ArrowUp", (500, 350))):
+        if key:
+            opened.keyboard.press(key)
+        opened.wait_for_timeout(300)
+        opened.mouse.move(box["x"] + x - 1, box["y"] + y)
+        opened.mouse.move(box["x"] + x, box["y"] + y)
+        number = opened.evaluate("faceproofMap.current()")
+        if number < 0:
+            continue
+        met.add(number)
+        # Up to 9 px around the pointer there may be the frame; most of what lies there is the picture.
+        pixels = [opened.evaluate(read, [x + dx, y + dy])[:3] for dx in (-4, 0, 4) for dy in (-4, 0, 4)]
+        close = [np.abs(np.array(pixel) - colour(number)).max() <= 10 for pixel in pixels]
+        assert max(close), (key, number)
+    assert len(met) >= 2
+
+
 def _inside(x: float, y: float, polygon: list[tuple[float, float]]) -> bool:
     """Winding number by angles: another way than the page's crossings."""
     turn = 0.0

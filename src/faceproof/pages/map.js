@@ -27,7 +27,7 @@
   function makeFacet(name, values) {
     const counts = new Map();
     for (const value of values) counts.set(value, (counts.get(value) || 0) + 1);
-    let names = [...counts.keys()].sort((a, b) => counts.get(b) - counts.get(a) || (a < b ? -1 : 1));
+    let names = [...counts.keys()].sort((a, b) => counts.get(b) - counts.get(a) || a.localeCompare(b, "en", { numeric: true }));
     if (name === "verdict") names = Object.keys(VERDICTS).filter((verdict) => counts.has(verdict));
     const kept = names.slice(0, names.length > MOST ? MOST - 1 : MOST), place = new Map(kept.map((key, i) => [key, i]));
     const rest = names.length - kept.length;
@@ -135,22 +135,29 @@
     context.drawImage(sheet, (place % perRow) * side, Math.floor(place / perRow) * side, side, side, x, y, size, size);
     return true;
   }
+  const tile = Math.min(side, 48), cell = tile + 4;
+  let tiles = new Map(); // cell -> the point whose picture it shows
+  // Cells move with the map, so that a picture keeps its neighbours while it is dragged.
+  const cellOf = (x, y) => [Math.floor((x - left) / cell), Math.floor((y - top) / cell)];
   function drawThumbs() {
-    const size = Math.min(side, 48), taken = new Set(); // one picture a cell, so that they lie side by side
+    tiles = new Map();
+    const ink = css("--ink");
     baseContext.save();
     baseContext.scale(ratio, ratio);
     for (let i = 0; i < count; i++) {
-      if (!active(i)) continue;
-      const x = sx(i), y = sy(i), cell = `${Math.floor(x / (size + 4))},${Math.floor(y / (size + 4))}`;
-      if (x < 0 || y < 0 || x > width || y > height || taken.has(cell)) continue;
-      taken.add(cell);
-      const cx = Math.floor(x / (size + 4)) * (size + 4) + 2, cy = Math.floor(y / (size + 4)) * (size + 4) + 2;
-      baseContext.fillStyle = `rgb(${facet.categories[facet.of[i]].colour})`;
-      baseContext.fillRect(cx - 2, cy - 2, size + 4, size + 4);
-      drawThumb(baseContext, i, cx, cy, size);
+      const x = sx(i), y = sy(i);
+      if (!active(i) || x < 0 || y < 0 || x > width || y > height) continue;
+      const [column, row] = cellOf(x, y), key = `${column},${row}`;
+      if (tiles.has(key)) continue;
+      tiles.set(key, i);
+      const cx = Math.round(left + column * cell), cy = Math.round(top + row * cell);
+      baseContext.fillStyle = `rgb(${chosen[i] ? ink : facet.categories[facet.of[i]].colour})`; // the frame
+      baseContext.fillRect(cx, cy, cell, cell);
+      drawThumb(baseContext, i, cx + 2, cy + 2, tile);
     }
     baseContext.restore();
   }
+  const pointed = (x, y) => (thumbs ? tiles.get(cellOf(x, y).join()) ?? -1 : nearest(x, y, 10));
 
   function drawOver() {
     overContext.setTransform(ratio, 0, 0, ratio, 0, 0);
@@ -365,7 +372,7 @@
       dragging.moved += Math.abs(dx) + Math.abs(dy);
       dragging.last = [x, y];
       pan(dx, dy);
-    } else show(nearest(x, y, 10));
+    } else show(pointed(x, y));
   });
   over.addEventListener("pointerup", (event) => {
     const add = event.ctrlKey || event.metaKey;
@@ -374,7 +381,7 @@
       drawing = null;
       if (polygon.length > 2) list((i) => inside(sx(i), sy(i), polygon), add);
     } else if (dragging && dragging.moved < 4) {
-      const i = nearest(...at(event), 10);
+      const i = pointed(...at(event));
       if (i >= 0) { chosen[i] ^= 1; listed(); show(i); }
     }
     dragging = null;
