@@ -53,7 +53,7 @@ def frames(points: int) -> float | None:
     if importlib.util.find_spec("playwright") is None:
         return None
     sys.path.insert(0, str(HERE.parent))
-    from tests.browser import browser, frames_per_second
+    from tests.live_page import browser, frames_per_second
     from tests.maps import invented_map
 
     from faceproof.map_html import page

@@ -16,8 +16,8 @@ from faceproof.detectors.store import DEFAULT_MODEL, shipped_models
 from faceproof.layouts import KEPT, NEIGHBOURS
 from faceproof.picture_map import MOST_GROUPED
 from faceproof.thumbnails import LARGEST, MOST, side_for
-from tests.browser import browser
 from tests.helpers import run_cli
+from tests.live_page import browser
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 FREE = {("18f", ""): 29, ("sfhq-t2i", "sdxl"): 40, ("sfhq-t2i", "flux.1-schnell"): 40, ("sfhq-t2i", "flux.1-dev"): 111}

@@ -22,7 +22,7 @@ from faceproof.errors import UsageError
 from faceproof.map_html import page, page_data
 from faceproof.picture_map import PictureMap, write_csv
 from faceproof.thumbnails import LARGEST, MOST, PIXELS, STEP, make_sheets, side_for, thumbnail
-from tests.browser import browser, frames_per_second
+from tests.live_page import browser, frames_per_second
 from tests.maps import HOSTILE, colour, invented_map
 
 COUNT = 600

@@ -18,18 +18,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from faceproof.errors import OutputError, PictureError, UsageError
+from faceproof.errors import OutputError, UsageError
 from faceproof.extras import require
-from faceproof.images import PictureSource, printable
+from faceproof.images import printable
 from faceproof.inputs import IdSet, Inputs, Item
 from faceproof.journals import cut_torn_line, lock, write_all
-from faceproof.pipeline import FaceChecker
 from faceproof.records import SCHEMA, STATUSES, ImageResult
-from faceproof.report_html import page, shrink
 from faceproof.scan import Options, scan
 from faceproof.tables import spreadsheet_safe
 
-__all__ = ["FORMATS", "ResultFile", "check_to_page", "open_results", "scan_to_file", "to_json"]
+__all__ = ["FORMATS", "ResultFile", "open_results", "scan_to_file", "to_json"]
 
 FORMATS = (".jsonl", ".ndjson", ".csv", ".parquet")
 CSV_COLUMNS = (
@@ -265,47 +263,6 @@ def scan_to_file(
             results.write(result)
             on_result(result)
     results.finish()
-
-
-def check_to_page(
-    pictures: Iterable[PictureSource],
-    checker: FaceChecker,
-    out: str | Path,
-    *,
-    on_result: Callable[[ImageResult], None] = lambda result: None,
-) -> list[ImageResult]:
-    """Check pictures and write one self-contained HTML page about them.
-
-    Args:
-        pictures: as for `FaceChecker.check`.
-        checker: to check them with.
-        out: the page's file; replaced as a whole.
-        on_result: called with each result as it comes.
-
-    Raises:
-        OutputError: the page cannot be written. Results were handed to `on_result` before.
-    """
-    entries = []
-    for picture in pictures:
-        # One reading for verdict and page: they cannot speak of two versions of a file.
-        try:
-            loaded = checker.load(picture)
-        except PictureError:
-            result, shown = checker.check(picture), None
-        else:
-            result, shown = checker.check_loaded(loaded), shrink(loaded.pixels)
-        entries.append((result, shown))
-        on_result(result)
-    path = Path(out)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_text(page(entries, checker.card), encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as err:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise OutputError(f"cannot write the report {path} ({err.strerror or err}); check the folder") from err
-    return [result for result, _ in entries]
 
 
 def _read(path: Path) -> Iterator[Record]:
