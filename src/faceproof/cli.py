@@ -19,6 +19,7 @@ from faceproof.cli_calibrate import calibrate
 from faceproof.cli_evaluate import evaluate
 from faceproof.cli_explain import explain
 from faceproof.cli_import import importing
+from faceproof.cli_map import picture_map
 from faceproof.cli_pretrain import pretrain
 from faceproof.cli_reference import reference
 from faceproof.cli_train import train
@@ -311,6 +312,7 @@ def models(
 
 app.command()(explain)
 app.command()(evaluate)
+app.command("map")(picture_map)
 
 
 @app.command()

@@ -16,7 +16,7 @@ from faceproof._version import VERSION
 from faceproof.curves import sigmoid
 from faceproof.detectors.alignment import alignment_evidence, alignment_evidence_inputs, read_reference
 from faceproof.detectors.anomaly import AnomalyScorer, read_scorer
-from faceproof.detectors.base import Detector
+from faceproof.detectors.base import Detector, EmbeddingDetector
 from faceproof.detectors.card import Card
 from faceproof.detectors.crops import cut
 from faceproof.detectors.onnx import OnnxDetector
@@ -34,7 +34,7 @@ from faceproof.metadata import provenance_evidence
 from faceproof.records import Evidence, Face, ImageResult, QualityReason, Verdict
 from faceproof.verdict import decide, steadied
 
-__all__ = ["FaceChecker"]
+__all__ = ["EmbeddedPicture", "FaceChecker"]
 
 
 RGB = npt.NDArray[np.uint8]
@@ -57,6 +57,21 @@ class _Prepared:
     perturbed: tuple[tuple[RGB, ...], ...] = ()
     provenance: tuple[Evidence, ...] = ()
     alignment: tuple[tuple[Evidence, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class EmbeddedPicture:
+    """A result with what the network saw of the face that speaks for the picture.
+
+    Attributes:
+        result: as `FaceChecker.check` gives it.
+        embedding: (E,) float32 of the decisive face, of the largest where none is fit; None without a face.
+        crop: (S, S, 3) uint8 RGB, that face as the network got it; None without a face.
+    """
+
+    result: ImageResult
+    embedding: npt.NDArray[np.float32] | None = None
+    crop: RGB | None = None
 
 
 class FaceChecker:
@@ -151,6 +166,30 @@ class FaceChecker:
         Yields:
             One result per picture, in order.
         """
+        for held in self._batches(pictures, batch):
+            yield from self._finish(held, batch)
+
+    def embed_many(self, pictures: Iterable[PictureSource], *, batch: int = 16) -> Iterator[EmbeddedPicture]:
+        """Check pictures as `check_many` does, and keep the embedding and crop of one face of each.
+
+        Raises:
+            ModelError: the model gives no embeddings.
+        """
+        if not isinstance(self.detector, EmbeddingDetector) or not self.detector.embeds:
+            raise ModelError(f"model {self.card.name} gives no embeddings; use one with outputs score and embedding")
+        for held in self._batches(pictures, batch):
+            embeddings: list[npt.NDArray[np.float32]] = []
+            results = list(self._finish(held, batch, embeddings))
+            start = 0
+            for prepared, result in zip(held, results, strict=True):
+                if not result.faces:
+                    yield EmbeddedPicture(result)
+                    continue
+                chosen = 0 if result.decisive is None else result.faces.index(result.decisive)
+                yield EmbeddedPicture(result, embeddings[start + chosen], prepared.crops[chosen])
+                start += len(result.faces)
+
+    def _batches(self, pictures: Iterable[PictureSource], batch: int) -> Iterator[list[_Prepared]]:
         if batch < 1:
             raise UsageError(f"batch must be at least 1, not {batch}")
         held: list[_Prepared] = []
@@ -160,9 +199,9 @@ class FaceChecker:
             held.append(prepared)
             faces += len(prepared.crops)
             if faces >= batch or len(held) >= 4 * batch:
-                yield from self._finish(held, batch)
+                yield held
                 held, faces = [], 0
-        yield from self._finish(held, batch)
+        yield held
 
     def failed(self, path: str | os.PathLike[str], error: str) -> ImageResult:
         """Return the record of a picture that could not be reached at all."""
@@ -212,23 +251,33 @@ class FaceChecker:
             return ()
         return tuple(c for _, c in perturbed_crops(loaded.pixels, face.landmarks, self.card.crop, self.stability))
 
-    def _finish(self, held: list[_Prepared], batch: int) -> Iterator[ImageResult]:
-        scores = iter(self._scores([crop for prepared in held for crop in prepared.crops], batch))
+    def _finish(
+        self, held: list[_Prepared], batch: int, embeddings: list[npt.NDArray[np.float32]] | None = None
+    ) -> Iterator[ImageResult]:
+        """Results of the pictures held; the embeddings of all their crops are appended to `embeddings` if given."""
+        scores = iter(self._scores([crop for prepared in held for crop in prepared.crops], batch, embeddings))
         after = iter(self._scores([c for prepared in held for crops in prepared.perturbed for c in crops], batch))
         for prepared in held:
             own = tuple(next(scores) for _ in prepared.crops)
             yield self._result(prepared, own, tuple(tuple(next(after) for _ in crops) for crops in prepared.perturbed))
 
-    def _scores(self, crops: list[RGB], batch: int) -> list[dict[str, float]]:
-        """Scores of every crop by name; one run of the network gives all of them."""
+    def _scores(
+        self, crops: list[RGB], batch: int, kept: list[npt.NDArray[np.float32]] | None = None
+    ) -> list[dict[str, float]]:
+        """Scores of every crop by name; one run of the network gives all of them, and the embeddings to keep."""
         found: list[dict[str, float]] = []
         for start in range(0, len(crops), batch):
             stack = np.stack(crops[start : start + batch])
-            if self.scorer is None:
+            if self.scorer is None and kept is None:
                 found += [{SUPERVISED: float(score)} for score in self.detector.score(stack)]
                 continue
-            assert isinstance(self.detector, OnnxDetector)  # _beside made sure
+            assert isinstance(self.detector, EmbeddingDetector)  # _beside and embed_many made sure
             scores, embeddings = self.detector.score_and_embed(stack)
+            if kept is not None:
+                kept.extend(embeddings)
+            if self.scorer is None:
+                found += [{SUPERVISED: float(score)} for score in scores]
+                continue
             unlike = self.scorer.score(embeddings)
             found += [{SUPERVISED: float(a), ANOMALY: float(b)} for a, b in zip(scores, unlike, strict=True)]
         return found

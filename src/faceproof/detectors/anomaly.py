@@ -130,3 +130,13 @@ class AnomalyDetector:
     def score(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Score crops (N, S, S, 3) uint8 RGB; (N,) float32, higher = less like photographs."""
         return self.scorer.score(self.embed(crops))
+
+    @property
+    def embeds(self) -> bool:
+        """Always: its scores are made from embeddings."""
+        return True
+
+    def score_and_embed(self, crops: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Score and embed crops (N, S, S, 3) uint8 RGB in one run: (N,) and (N, E) float32."""
+        embeddings = self.embed(crops)
+        return self.scorer.score(embeddings), embeddings

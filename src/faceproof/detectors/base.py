@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from faceproof.detectors.card import Card
 
-__all__ = ["Detector"]
+__all__ = ["Detector", "EmbeddingDetector"]
 
 
 @runtime_checkable
@@ -30,4 +30,18 @@ class Detector(Protocol):
         Returns:
             (N,) float32, unbounded, higher = more likely generated.
         """
+        ...
+
+
+@runtime_checkable
+class EmbeddingDetector(Detector, Protocol):
+    """A detector whose network gives embeddings in the same run."""
+
+    @property
+    def embeds(self) -> bool:
+        """Whether this model's network does."""
+        ...
+
+    def score_and_embed(self, crops: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return scores (N,) as `score` does and embeddings (N, E), both float32, for N crops, N at least 1."""
         ...
