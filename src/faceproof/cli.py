@@ -18,6 +18,7 @@ from faceproof._version import VERSION
 from faceproof.cli_calibrate import calibrate
 from faceproof.cli_evaluate import evaluate
 from faceproof.cli_import import importing
+from faceproof.cli_posts import posts
 from faceproof.cli_pretrain import pretrain
 from faceproof.cli_reference import reference
 from faceproof.cli_train import train
@@ -297,6 +298,7 @@ app.command()(train)
 app.command()(pretrain)
 app.command()(calibrate)
 app.command()(reference)
+app.command()(posts)
 
 
 def _options(

