@@ -21,6 +21,7 @@ from faceproof.cli_import import importing
 from faceproof.cli_posts import posts
 from faceproof.cli_pretrain import pretrain
 from faceproof.cli_reference import reference
+from faceproof.cli_study import study
 from faceproof.cli_train import train
 
 if TYPE_CHECKING:
@@ -299,6 +300,7 @@ app.command()(pretrain)
 app.command()(calibrate)
 app.command()(reference)
 app.command()(posts)
+app.command()(study)
 
 
 def _options(

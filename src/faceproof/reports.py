@@ -27,7 +27,7 @@ from faceproof.records import SCHEMA, STATUSES, ImageResult
 from faceproof.report_html import page, shrink
 from faceproof.scan import Options, scan
 
-__all__ = ["FORMATS", "ResultFile", "check_to_page", "open_results", "scan_to_file", "to_json"]
+__all__ = ["FORMATS", "ResultFile", "check_to_page", "open_results", "read_results", "scan_to_file", "to_json"]
 
 FORMATS = (".jsonl", ".ndjson", ".csv", ".parquet")
 CSV_COLUMNS = (
@@ -345,6 +345,21 @@ def _cut_torn_line(stream: IO[bytes]) -> int:
     if position < end:
         os.ftruncate(stream.fileno(), position)
     return position
+
+
+def read_results(path: str | Path) -> Iterator[Record]:
+    """Yield the records of a file that `open_results` wrote.
+
+    Raises:
+        UsageError: another ending, or no such file.
+        OutputError: it holds something else.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(f"unknown ending of {path}; results are {', '.join(FORMATS)}")
+    if not path.is_file():
+        raise UsageError(f"no results at {path}; check the path")
+    yield from _read(path)
 
 
 def _read(path: Path) -> Iterator[Record]:

@@ -144,6 +144,8 @@ class Table:
                 except csv.Error as err:
                     self._say(Problem(reader.line_num, "broken row", f"{err}; a quotation mark without its partner?"))
                     continue
+                if header is None and row and row[0].startswith("#"):
+                    continue  # our own tables say in such a line where they come from
                 if header is None:
                     header = [name.strip() for name in row]
                     self._check(tuple(header))
