@@ -49,9 +49,9 @@ def platform(seed: int = 0, size: int = 4000) -> list[Account]:
         followers = int(rng.lognormvariate(4, 1.5))
         accounts.append(Account(f"user{n}", created, followers, int(rng.lognormvariate(5, 1)), rng.random() < 0.005))
     for number in range(1, 31):
-        for one in rng.sample(accounts, rng.randint(3, 60)):
+        for one in rng.sample(accounts, min(rng.randint(3, 60), size // 4)):
             one.picture = number
-        for one in rng.sample(accounts, rng.randint(3, 60)):
+        for one in rng.sample(accounts, min(rng.randint(3, 60), size // 4)):
             one.texts.add(number)
     for name, count, days in (("A", 40, 2), ("B", 25, DAYS), ("C", 30, 1), ("D", 60, 5)):
         first = START + rng.randint(200, DAYS - 20) * 86400 if days < DAYS else START

@@ -294,11 +294,11 @@ def write_tables(
 def _link(one: Campaign, link: Link, flagged: int) -> tuple[object, ...]:
     kinds = " ".join(one.kinds)
     return (one.number, len(one.members), flagged, kinds, link.first.name, link.other.name, link.shared,
-            f"{link.expected:.4g}", f"{link.log10_p:.1f}")  # fmt: skip
+            _number(link.expected), round(link.log10_p, 1))  # fmt: skip
 
 
-def _estimates(study: Study) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = []
+def _estimates(study: Study) -> list[tuple[object, ...]]:
+    rows: list[tuple[object, ...]] = []
     for case in study.seen.summary.cases:
         if case.estimate is not None:
             e = case.estimate
@@ -319,8 +319,9 @@ def _estimates(study: Study) -> list[tuple[str, ...]]:
     return rows
 
 
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.6g}"
+def _number(value: float) -> float | str:
+    """Six digits; a number stays one, as text with a minus would be made harmless like a formula."""
+    return "" if math.isnan(value) else float(f"{value:.6g}")
 
 
 def _when(value: float) -> str:
