@@ -14,14 +14,15 @@ Floats = npt.NDArray[np.float32]
 
 
 def _reference(vectors: Floats, threshold: float, minimum: int) -> list[set[int]]:
-    """util.community_detection of sentence-transformers 5, step by step, without its blocks and top-k."""
-    minimum = min(minimum, len(vectors))
+    """util.community_detection of sentence-transformers 6.2, step by step, without its blocks and top-k."""
     close = vectors @ vectors.T >= threshold
-    found = [list(np.flatnonzero(row)) for row in close if row.sum() >= minimum]
-    found = sorted(found, key=len, reverse=True)
+    found = [(centre, list(np.flatnonzero(row))) for centre, row in enumerate(close) if row.sum() >= minimum]
+    found = sorted(found, key=lambda pair: len(pair[1]), reverse=True)
     taken: set[int] = set()
     groups = []
-    for members in found:
+    for centre, members in found:
+        if centre in taken:
+            continue
         free = [n for n in members if n not in taken]
         if len(free) >= minimum:
             groups.append(set(map(int, free)))

@@ -1,9 +1,9 @@
 """Groups of vectors that point the same way: `community_detection` of sentence-transformers, in bounded memory.
 
-A group is everything within a cosine of one member. Groups are taken from the largest to the smallest; members that an
-earlier one has taken are left out, and a group that then falls below the minimum is none (FIELD.md 1.1). The same
-groups come out (a test says so), but no list of neighbours is kept: they are counted in a first pass over pairs of
-blocks, and found again in a second one for those that have enough.
+A group is everything within a cosine of its centre. Groups are taken from the largest to the smallest: one whose centre
+is in an earlier group is none, members that are in one are left out, and what then falls below the minimum is none
+(FIELD.md 1.1; sentence-transformers 6.2). The same groups come out (a test says so), but no list of neighbours is kept:
+they are counted in a first pass over pairs of blocks, and found again in a second one for those that have enough.
 """
 
 from __future__ import annotations
@@ -53,7 +53,6 @@ def communities(
     heavy = np.ones(count, np.int64) if weights is None else np.asarray(weights, np.int64)
     if vectors.ndim != 2 or heavy.shape != (count,):
         raise UsageError(f"vectors must be (N, D) and weights (N,), not {vectors.shape} and {heavy.shape}")
-    minimum = min(minimum, int(heavy.sum()))
     near = _neighbours(vectors, heavy, threshold, progress)
     candidates = np.flatnonzero(near >= minimum)
     candidates = candidates[np.argsort(-near[candidates], kind="stable")]
@@ -91,16 +90,16 @@ def _taken(
     """Groups in the order in which they were taken, members ascending."""
     free = np.ones(len(vectors), bool)
     groups = []
-    for start in range(0, len(candidates), CANDIDATES):
-        part = candidates[start : start + CANDIDATES]
+    while len(candidates := candidates[free[candidates]]):
+        part, candidates = candidates[:CANDIDATES], candidates[CANDIDATES:]
         left = np.flatnonzero(free)
         close = np.empty((len(part), len(left)), bool)
         middle = np.asarray(vectors[part])
         for i in range(0, len(left), TILE):
             close[:, i : i + TILE] = middle @ np.asarray(vectors[left[i : i + TILE]]).T >= threshold
-        for row in close:
+        for centre, row in zip(part, close, strict=True):
             members = left[row & free[left]]
-            if int(weights[members].sum()) >= minimum:
+            if free[centre] and int(weights[members].sum()) >= minimum:
                 free[members] = False
                 groups.append(members)
     return groups
