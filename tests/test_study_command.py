@@ -100,6 +100,11 @@ def test_labels_by_hand_replace_the_card(studied: tuple[Path, Any]) -> None:
     right = sum(row["label"] == "generated" for row in counted)
     assert float(hand["prevalence"]) == pytest.approx(right / len(counted) * len(flagged) / len(accounts), rel=1e-4)
     assert "By hand" in (folder / "again" / "study.html").read_text()
+    # Labels written into the file itself stay there.
+    (folder / "again" / "label_me.csv").write_bytes(before := (folder / "labels.csv").read_bytes())
+    run = ("study", "--accounts", "accounts.csv", "--results", "scan.jsonl", "--out", "again", "-q")
+    assert run_cli(*run, cwd=folder).returncode == 0
+    assert (folder / "again" / "label_me.csv").read_bytes() == before
 
 
 def test_a_salt_hides_ids_and_itself(studied: tuple[Path, Any]) -> None:

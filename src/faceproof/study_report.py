@@ -23,7 +23,7 @@ from faceproof.prevalence import Estimate
 from faceproof.pseudonyms import Pseudonyms
 from faceproof.study import DAY, STATES, Study, Texts
 
-__all__ = ["blurred", "page", "write_tables"]
+__all__ = ["blurred", "page", "write_sample", "write_tables"]
 
 SHOWN_CAMPAIGNS, SHOWN_PICTURES, SHOWN_LINKS = 50, 6, 5
 SIDE = 128
@@ -239,11 +239,8 @@ def write_tables(
     folder: Path,
     names: Pseudonyms,
     said: str,
-    to_label: Sequence[tuple[int, str]],
 ) -> None:
-    """Write accounts.csv, prevalence.csv, comparison.csv, campaigns.csv, campaign_accounts.csv and label_me.csv.
-
-    label_me.csv names pictures by their paths, so that a person can look at them; it is not for publishing.
+    """Write accounts.csv, prevalence.csv, comparison.csv, campaigns.csv and campaign_accounts.csv.
 
     Raises:
         OutputError: they cannot be written.
@@ -285,10 +282,16 @@ def write_tables(
         folder / "campaign_accounts.csv", said, ["campaign", "account"],
         ((one.number, names.of(accounts.names[m])) for one in study.campaigns for m in sorted(one.members)),
     )  # fmt: skip
-    write_rows(
-        folder / "label_me.csv", said, ["account", "picture", "label"],
-        ((names.of(accounts.names[n]), seen.path[n], "") for n, _ in to_label),
-    )  # fmt: skip
+
+
+def write_sample(study: Study, to_label: Sequence[tuple[int, str]], folder: Path, names: Pseudonyms, said: str) -> None:
+    """Write label_me.csv; it names pictures by their paths, so that a person can look at them: not for publishing.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    rows = ((names.of(study.accounts.names[n]), study.seen.path[n], "") for n, _ in to_label)
+    write_rows(folder / "label_me.csv", said, ["account", "picture", "label"], rows)
 
 
 def _link(one: Campaign, link: Link, flagged: int) -> tuple[object, ...]:

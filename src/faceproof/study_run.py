@@ -21,10 +21,10 @@ from faceproof.posts_report import origin, write_posts_tables
 from faceproof.posts_report import page as posts_page
 from faceproof.pseudonyms import Pseudonyms
 from faceproof.reports import open_results, read_results, scan_to_file
-from faceproof.rows import Problem
+from faceproof.rows import Problem, Table
 from faceproof.scan import Options
 from faceproof.study import Study, Texts, join_clusters, join_posts, join_records, labelled, make_study, sample
-from faceproof.study_report import page, write_tables
+from faceproof.study_report import page, write_sample, write_tables
 from faceproof.tables import spreadsheet_safe, write_atomically
 
 __all__ = ["Outcome", "Plan", "ProblemLog", "run_study"]
@@ -153,10 +153,19 @@ def run_study(plan: Plan, *, progress: Progress = lambda what, done, total: None
                 accounts, seen, clusters, texts, as_of=plan.as_of, minimum=plan.minimum, names=names, labels=hand
             )
         said = origin(plan.accounts, plan.names)
-        write_tables(study, clusters, texts, plan.out, plan.names, said, sample(seen, each=plan.sample))
+        write_tables(study, clusters, texts, plan.out, plan.names, said)
+        if not _filled_in(plan.out / "label_me.csv"):
+            write_sample(study, sample(seen, each=plan.sample), plan.out, plan.names, said)
         html = page(study, plan.names, problems=log.counts, posts=report, show_faces=plan.show_faces)
         write_atomically(plan.out / "study.html", html)
         return Outcome(study, dict(log.counts), report)
+
+
+def _filled_in(path: Path) -> bool:
+    """Whether a person has written labels into it: such a file is never replaced."""
+    if not path.is_file():
+        return False
+    return any(row.values["label"] for row in Table(path, {"label": ("label",)}))
 
 
 def _exists(path: str) -> None:
