@@ -40,7 +40,8 @@ def make(path: Path, count: int) -> None:
 
 
 def one(path: str, encoder: str) -> None:
-    from faceproof.posts import PostOptions, open_analysis
+    from faceproof.post_records import PostOptions
+    from faceproof.posts import open_analysis
 
     steps: dict[str, float] = {}
     last = time.perf_counter()

@@ -98,6 +98,7 @@ RANKS = {
     "faceproof.pretraining": 7,
     "faceproof.pretraining_data": 7,
     "faceproof.audits": 7,
+    "faceproof.post_records": 7,
     "faceproof.post_store": 7,
     "faceproof.posts": 7,
     "faceproof.study": 7,

@@ -17,7 +17,8 @@ from tests.helpers import run_cli
 
 pytest.importorskip("py3langid", reason="extra posts")
 
-from faceproof.posts import PostOptions, PostReport, open_analysis
+from faceproof.post_records import PostOptions, PostReport
+from faceproof.posts import open_analysis
 
 DAY0 = 1_700_000_000
 SUBJECTS = (

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from faceproof import cli_posts, cli_study
 from faceproof.copies import ALIKE
+from faceproof.post_records import PostOptions
 from faceproof.post_store import ROLES
-from faceproof.posts import COMMON, PostOptions
+from faceproof.posts import COMMON
 from faceproof.study_report import CELLS
 from faceproof.texts import SHINGLE
 from tests.helpers import run_cli

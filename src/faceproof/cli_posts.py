@@ -75,7 +75,8 @@ def posts(
 
     from faceproof import terminal_posts
     from faceproof.errors import UsageError
-    from faceproof.posts import PostOptions, open_analysis
+    from faceproof.post_records import PostOptions
+    from faceproof.posts import open_analysis
     from faceproof.posts_report import page, write_posts_tables
     from faceproof.pseudonyms import Pseudonyms
     from faceproof.tables import write_atomically

@@ -82,7 +82,7 @@ def study(
     from faceproof import terminal_posts, terminal_study
     from faceproof.cli_posts import columns_of, salt_of
     from faceproof.errors import UsageError
-    from faceproof.posts import PostOptions
+    from faceproof.post_records import PostOptions
     from faceproof.pseudonyms import Pseudonyms
     from faceproof.rows import seconds
     from faceproof.scan import Options

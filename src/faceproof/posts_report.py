@@ -10,8 +10,8 @@ from pathlib import Path
 from faceproof._version import VERSION
 from faceproof.errors import OutputError
 from faceproof.html_parts import bars, document, escaped, moment, scatter, table
+from faceproof.post_records import Cluster, Popular, PostReport, TimedBurst
 from faceproof.post_store import PostStore
-from faceproof.posts import Cluster, Popular, PostReport, TimedBurst
 from faceproof.pseudonyms import Pseudonyms
 from faceproof.tables import provenance, spreadsheet_safe, well_formed
 

@@ -17,7 +17,7 @@ from faceproof.errors import PictureError
 from faceproof.extras import opencv
 from faceproof.html_parts import bars, day, document, escaped, table
 from faceproof.images import load
-from faceproof.posts import PostReport
+from faceproof.post_records import PostReport
 from faceproof.posts_report import write_rows
 from faceproof.prevalence import Estimate
 from faceproof.pseudonyms import Pseudonyms

@@ -16,7 +16,8 @@ from faceproof.errors import OutputError, UsageError
 from faceproof.flags import Tally
 from faceproof.images import printable
 from faceproof.inputs import Inputs
-from faceproof.posts import PostOptions, PostReport, open_analysis
+from faceproof.post_records import PostOptions, PostReport
+from faceproof.posts import open_analysis
 from faceproof.posts_report import origin, write_posts_tables
 from faceproof.posts_report import page as posts_page
 from faceproof.pseudonyms import Pseudonyms

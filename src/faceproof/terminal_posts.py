@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from faceproof.errors import plain
-from faceproof.posts import PostReport
+from faceproof.post_records import PostReport
 from faceproof.terminal import new_console
 
 __all__ = ["posts", "problems", "steps"]
