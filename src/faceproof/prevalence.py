@@ -6,12 +6,19 @@ Rates and prevalences are shares of 1, intervals are 95 %. *Flagged* means a sco
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
 
 from faceproof.errors import UsageError
 from faceproof.metrics import ppv, wilson
 
-__all__ = ["Estimate", "Prevalence", "Rate", "Rates", "Worth", "estimate_prevalence", "worth"]
+__all__ = [
+    "Estimate", "Prevalence", "Rate", "Rates", "Stratum", "Worth", "bootstrap_prevalence", "estimate_prevalence",
+    "labelled_prevalence", "worth",
+]  # fmt: skip
 
 Z = 1.959964
 
@@ -246,3 +253,79 @@ def _lang_reiczigel(flagged: int, judged: int, rates: Rates) -> tuple[float, flo
 
 def _clip(value: float) -> float:
     return min(1.0, max(0.0, value))
+
+
+def bootstrap_prevalence(
+    flagged: npt.ArrayLike, groups: npt.ArrayLike, rates: Rates, *, rounds: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """Return the 95 % interval of the prevalence when groups of pictures, and both rates, are drawn anew.
+
+    Copies of one picture are flagged together, so they are one group: the intervals of `estimate_prevalence`, which
+    take pictures as independent, are too short where there are many. The rates are drawn as Binomial(count, value).
+
+    Args:
+        flagged: (N,) 0 or 1 of each judged picture.
+        groups: (N,) integers, the same for pictures that are copies of each other.
+        rates: of the detector.
+        rounds, seed: of the draws.
+
+    Raises:
+        UsageError: no pictures, or rates that are no better than chance.
+    """
+    hits = np.asarray(flagged, np.int64)
+    if not len(hits):
+        raise UsageError("no picture was judged, so there is no prevalence to estimate; scan pictures with faces")
+    if rates.tpr.value <= rates.fpr.value:
+        raise UsageError("flags of these rates say nothing, so no prevalence can be estimated; use another model")
+    group = np.unique(np.asarray(groups), return_inverse=True)[1]
+    each = np.column_stack([np.bincount(group), np.bincount(group, hits).astype(np.int64)])
+    # Groups with as many pictures and flags are alike: drawing how often each sort comes is the same, and fast.
+    sorts, often = np.unique(each, axis=0, return_counts=True)
+    rng = np.random.default_rng(seed)
+    totals = rng.multinomial(len(each), often / often.sum(), rounds) @ sorts
+    tpr, fpr = (rng.binomial(rate.count, rate.value, rounds) / rate.count for rate in (rates.tpr, rates.fpr))
+    useful = tpr > fpr
+    values = (totals[:, 1] / totals[:, 0] - fpr)[useful] / (tpr - fpr)[useful]
+    low, high = np.quantile(np.clip(values, 0, 1), [0.025, 0.975])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """Accounts of one kind, and what a person said about a random sample of them.
+
+    Attributes:
+        name: of the kind. size: accounts of it. labelled: looked at. generated: of them.
+    """
+
+    name: str
+    size: int
+    labelled: int
+    generated: int
+
+
+def labelled_prevalence(strata: Sequence[Stratum]) -> Estimate:
+    """Estimate the prevalence from labelled random samples of all strata, with a 95 % interval.
+
+    The shares of the strata are weighted by their sizes; the interval joins their Wilson intervals (MOVER: Zou and
+    Donner, Statistics in Medicine 27, 2008), so that none found among 200 does not count as none there.
+
+    Raises:
+        UsageError: a stratum with accounts has no label, or impossible counts.
+    """
+    total = sum(one.size for one in strata)
+    if not total:
+        raise UsageError("there is no account to estimate a prevalence for")
+    value = below = above = 0.0
+    for one in strata:
+        if not 0 <= one.generated <= one.labelled <= one.size:
+            raise UsageError(f"{one.name}: {one.generated} of {one.labelled} labels of {one.size} accounts cannot be")
+        if one.size and not one.labelled:
+            raise UsageError(f"no account of the stratum {one.name!r} has a label; label a random sample of each")
+        if one.size:
+            share, weight = one.generated / one.labelled, one.size / total
+            low, high = wilson(one.generated, one.labelled)
+            value += weight * share
+            below += (weight * (share - low)) ** 2
+            above += (weight * (high - share)) ** 2
+    return Estimate(value, _clip(value - math.sqrt(below)), _clip(value + math.sqrt(above)))

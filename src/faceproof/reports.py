@@ -27,7 +27,7 @@ from faceproof.records import SCHEMA, STATUSES, ImageResult
 from faceproof.scan import Options, scan
 from faceproof.tables import spreadsheet_safe
 
-__all__ = ["FORMATS", "ResultFile", "open_results", "scan_to_file", "to_json"]
+__all__ = ["FORMATS", "ResultFile", "open_results", "read_results", "scan_to_file", "to_json"]
 
 FORMATS = (".jsonl", ".ndjson", ".csv", ".parquet")
 CSV_COLUMNS = (
@@ -263,6 +263,21 @@ def scan_to_file(
             results.write(result)
             on_result(result)
     results.finish()
+
+
+def read_results(path: str | Path) -> Iterator[Record]:
+    """Yield the records of a file that `open_results` wrote.
+
+    Raises:
+        UsageError: another ending, or no such file.
+        OutputError: it holds something else.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(f"unknown ending of {path}; results are {', '.join(FORMATS)}")
+    if not path.is_file():
+        raise UsageError(f"no results at {path}; check the path")
+    yield from _read(path)
 
 
 def _read(path: Path) -> Iterator[Record]:

@@ -1,0 +1,56 @@
+"""What `faceproof posts` shows in the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from rich import box
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from faceproof.errors import plain
+from faceproof.post_records import PostReport
+from faceproof.terminal import new_console
+
+__all__ = ["posts", "problems", "steps"]
+
+SHOWN = 10
+
+
+@contextlib.contextmanager
+def steps(*, hidden: bool = False) -> Iterator[Callable[[str, int, int | None], None]]:
+    """Show one bar on standard error; give what is to be called with (what, done, in all or None)."""
+    console = new_console(stderr=True)
+    if hidden or not console.is_terminal:
+        yield lambda what, done, total: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as live:
+        task = live.add_task("", total=None)
+        yield lambda what, done, total: live.update(task, description=what, completed=done, total=total)
+
+
+def posts(report: PostReport, out: str) -> None:
+    """Print the largest clusters, and where the page is."""
+    console = new_console(stderr=True)
+    console.print(Text(
+        f"{report.posts:,} posts of {report.accounts:,} accounts, {report.texts:,} different texts, "
+        f"{len(report.languages)} languages; {len(report.clusters)} clusters, {len(report.copies)} copied texts, "
+        f"{len(report.bursts)} bursts"
+    ))  # fmt: skip
+    if report.clusters:
+        table = Table("cluster", "posts", "accounts", "language", "words", box=box.SIMPLE, show_edge=False)
+        for one in report.clusters[:SHOWN]:
+            words = plain(", ".join(word for word, _ in one.words[:6]))
+            table.add_row(str(one.number), f"{one.posts:,}", f"{one.accounts:,}", one.language, Text(words))
+        console.print(table)
+    problems(report.problems)
+    console.print(Text(plain(f"wrote {out}")))
+
+
+def problems(found: dict[str, int]) -> None:
+    """Print what was wrong with rows, and how often."""
+    for kind, count in found.items():
+        new_console(stderr=True).print(Text(plain(f"{count:,} rows: {kind}"), "magenta"))
