@@ -398,7 +398,7 @@ class Video:
             return (
                 "not a video in a container we read, or its data are damaged or truncated; get the original file again"
             )
-        if isinstance(err, (error.HTTPError, error.ProtocolNotFoundError)) or isinstance(err, ConnectionError):
+        if isinstance(err, (error.HTTPError, error.ProtocolNotFoundError, ConnectionError)):
             return f"the stream cannot be reached ({_one_line(err.args[-1] if err.args else err)}); check its address"
         if isinstance(err, (error.ExitError, TimeoutError)):
             return f"no answer within {self.limits.url_timeout:g} s; check the address and the network"
@@ -422,7 +422,7 @@ class Camera:
             cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         self.name = f"camera {number}"
         device = f"/dev/video{number}"
-        if sys.platform.startswith("linux") and not os.path.exists(device):
+        if sys.platform.startswith("linux") and not os.access(device, os.F_OK):
             raise VideoError(f"there is no camera {number} ({device} is absent); connect it, or give another number")
         self._capture = cv2.VideoCapture(number)
         self.read = self.damaged = 0
@@ -468,7 +468,7 @@ def open_frames(source: str, *, limits: Limits | None = None, resize: int | None
     Raises:
         PictureError: it cannot be used. UsageError, MissingExtraError: see `Video`.
     """
-    if source.isascii() and source.isdigit() and not os.path.exists(source):
+    if source.isascii() and source.isdigit() and not os.path.lexists(source):
         return Camera(int(source))
     return Video(source, limits=limits, resize=resize, live=True)
 
