@@ -111,6 +111,7 @@ RANKS = {
     "faceproof.video_annotate": 7,
     "faceproof.video_check": 7,
     "faceproof.live": 7,
+    "faceproof.live_window": 8,
     "faceproof.training_log": 7,
     "faceproof.evaluation_html": 8,
     "faceproof.evaluation_report": 8,

@@ -18,6 +18,7 @@ from faceproof._version import VERSION
 from faceproof.cli_calibrate import calibrate
 from faceproof.cli_evaluate import evaluate
 from faceproof.cli_import import importing
+from faceproof.cli_live import live
 from faceproof.cli_pretrain import pretrain
 from faceproof.cli_reference import reference
 from faceproof.cli_train import train
@@ -293,6 +294,7 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="The findings as JS
 
 
 app.add_typer(importing, name="import")
+app.command()(live)
 app.command()(train)
 app.command()(pretrain)
 app.command()(calibrate)

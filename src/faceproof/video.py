@@ -80,6 +80,13 @@ class Sampling:
         if not 0 <= self.fps <= 1000:
             raise UsageError(f"frames per second lie within 0..1000 (0 takes all), not {self.fps:g}")
 
+    @property
+    def interval(self) -> float:
+        """Seconds between two frames given out, at most; 0 where every frame is."""
+        if self.scenes:
+            return LONGEST_SCENE
+        return 1 / self.fps if self.fps else 0.0
+
 
 @dataclass(frozen=True)
 class VideoInfo:

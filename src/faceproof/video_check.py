@@ -43,6 +43,8 @@ WORST = 0.25
 """Weight of a face that just passes one quality gate."""
 MOST_SIGHTINGS = 8192
 """Sightings kept of a track: more than an hour at two frames a second."""
+MOST_PEOPLE = 1000
+"""Tracks kept; beyond it the one judged least of those that have ended is forgotten."""
 AHEAD = 3
 """Frames decoded ahead of the one that is checked."""
 _LOOK = 12
@@ -152,7 +154,8 @@ def _checked(
     digest: str | None,
     progress: Callable[[float, float | None], None],
 ) -> VideoResult:
-    follower = Follower(checker)
+    # A track bridges two missing samples, however rarely they are taken.
+    follower = Follower(checker, Tracker(max_gap=max(1.6, 2.5 * options.sampling.interval)))
     problem = None
     ahead = _Ahead(video.frames(options.sampling), AHEAD)
     try:
@@ -189,10 +192,14 @@ class Follower:
     Args:
         checker: to check with.
         tracker: to follow with; None takes the defaults.
+        keep: sightings kept of a track, at least 2; longer ones are thinned evenly.
+
+    Memory is bounded by `keep` times `MOST_PEOPLE` sightings, however long it runs.
     """
 
-    def __init__(self, checker: FaceChecker, tracker: Tracker | None = None) -> None:
-        self.checker, self.tracker = checker, tracker or Tracker()
+    def __init__(self, checker: FaceChecker, tracker: Tracker | None = None, *, keep: int = MOST_SIGHTINGS) -> None:
+        self.checker, self.tracker, self._keep = checker, tracker or Tracker(), keep
+        self._forgotten = 0
         self.used = self.faces = self.unclear = 0
         self.size = (0, 0)
         self._seconds = 0.0
@@ -219,9 +226,18 @@ class Follower:
             if number is None:
                 self.unclear += 1
             else:
-                self._people.setdefault(number, _Person(number)).see(frame, face, counts)
+                self._person(number).see(frame, face, counts)
             followed.append(Followed(number, face, counts))
         return followed
+
+    def _person(self, number: int) -> _Person:
+        if number not in self._people:
+            self._people[number] = _Person(number, self._keep)
+            ended = self._people.keys() - set(self.tracker.alive)
+            if len(self._people) > MOST_PEOPLE and ended:
+                del self._people[min(ended, key=lambda one: (self._people[one].judged, one))]
+                self._forgotten += 1
+        return self._people[number]
 
     def result(
         self, source: Frames, sha256: str | None, *, dropped: int = 0, problem: str | None = None
@@ -241,6 +257,8 @@ class Follower:
             notes.append(f"{source.damaged} packets could not be decoded and were passed over")
         if self.unclear:
             notes.append(f"{self.unclear} faces could have been either of two people and were used for neither")
+        if self._forgotten:
+            notes.append(f"more than {MOST_PEOPLE} tracks: {self._forgotten} that were judged least are not listed")
         counts = FrameCounts(source.read, self.used, source.damaged, dropped, self.faces, self.unclear)
         info = source.info
         return VideoResult(
@@ -253,8 +271,8 @@ class Follower:
 class _Person:
     """What was seen of one track; thinned evenly when it grows too long."""
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(self, number: int, keep: int) -> None:
+        self.number, self._keep = number, keep
         self.seen = self.judged = 0
         self._every = 1
         self._sightings: list[Sighting] = []
@@ -278,7 +296,7 @@ class _Person:
         self.seen += 1
         self.judged += counts > 0
         self._alarms += verdict.alarm and counts > 0
-        if len(self._sightings) > MOST_SIGHTINGS:
+        if len(self._sightings) > self._keep:
             self._sightings, self._scores = self._sightings[::2], self._scores[::2]
             self._every *= 2
 
