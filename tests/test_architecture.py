@@ -121,6 +121,7 @@ RANKS = {
     "faceproof.terminal_prevalence": 8,
     "faceproof.cli_evaluate": 9,
     "faceproof.report_html": 8,
+    "faceproof.report_video": 8,
     "faceproof.reports": 8,
     "faceproof.terminal": 8,
     "faceproof.terminal_training": 8,
@@ -131,6 +132,7 @@ RANKS = {
     "faceproof.cli_reference": 9,
     "faceproof.cli_import": 9,
     "faceproof.cli_live": 9,
+    "faceproof.cli_video": 9,
     "faceproof.cli_pretrain": 9,
     "faceproof.cli_train": 9,
 }

@@ -22,6 +22,7 @@ from faceproof.cli_live import live
 from faceproof.cli_pretrain import pretrain
 from faceproof.cli_reference import reference
 from faceproof.cli_train import train
+from faceproof.cli_video import FpsOption, ResizeOption, ScenesOption
 
 if TYPE_CHECKING:
     from faceproof.scan import Options
@@ -130,7 +131,8 @@ def _root(
 @app.command()
 def check(
     pictures: Annotated[
-        list[str], typer.Argument(metavar="PICTURE...", help="Paths or http(s) URLs.", show_default=False)
+        list[str],
+        typer.Argument(metavar="PICTURE...", help="Pictures and videos: paths or http(s) URLs.", show_default=False),
     ],
     model: ModelOption = None,
     face_detector: FaceDetectorOption = None,
@@ -142,26 +144,48 @@ def check(
     max_pixels: MaxPixelsOption = "64M",
     json: Annotated[bool, typer.Option("--json", help="One JSON record a line instead of cards.")] = False,
     report: Annotated[str | None, typer.Option("--report", metavar="FILE", help="Also write an HTML page.")] = None,
+    fps: FpsOption = 2.0,
+    scenes: ScenesOption = False,
+    resize: ResizeOption = None,
+    annotate: Annotated[
+        str | None,
+        typer.Option(
+            "--annotate", metavar="FILE", help="One video: write it again with boxes and verdicts, and sound."
+        ),
+    ] = None,
+    timeline: Annotated[
+        str | None, typer.Option("--timeline", metavar="FILE", help="One video: write its timeline as SVG.")
+    ] = None,
 ) -> None:
     """Check pictures: one card per face with verdict, probability, threshold, reasons, stability and quality.
 
-    For folders and many pictures use `faceproof scan`.
+    Videos give one verdict for each person that is followed through them. For folders and many pictures use
+    `faceproof scan`; for cameras and streams `faceproof live`.
     """
-    from faceproof import terminal
+    from faceproof import terminal, terminal_video
+    from faceproof.cli_video import Watcher, video_options
     from faceproof.reports import check_to_page, to_json
+    from faceproof.video import is_video
+    from faceproof.video_records import AnyResult, VideoResult
 
+    def say(result: AnyResult) -> None:
+        if json:
+            print(to_json(result.to_dict()), flush=True)
+        else:
+            terminal_video.card(result) if isinstance(result, VideoResult) else terminal.card(result)
+
+    watch = Watcher(pictures, video_options(fps, scenes, resize), annotate=annotate, timeline=timeline, json=json)
     options = _options(model, face_detector, fpr, min_face, max_pixels)
     checker = replace(options, alpha=alpha, stability=stability, metadata=metadata).checker()
-    say = (lambda result: print(to_json(result.to_dict()), flush=True)) if json else terminal.card
     if report is not None:
-        results = check_to_page(pictures, checker, report, on_result=say)
+        results = check_to_page(pictures, checker, report, on_result=say, watch=watch)
         if not json:
             terminal.note(f"report: {report}")
     else:
         results = []
-        for result in checker.check_many(pictures, batch=1):
-            results.append(result)
-            say(result)
+        for path in pictures:
+            results.append(watch(checker, path) if is_video(path) else checker.check(path))
+            say(results[-1])
     if any(result.status == "error" for result in results):
         raise typer.Exit(1)
 
@@ -214,19 +238,26 @@ def scan(
     metadata: MetadataOption = True,
     min_face: MinFaceOption = None,
     max_pixels: MaxPixelsOption = "64M",
+    fps: FpsOption = 2.0,
+    scenes: ScenesOption = False,
+    resize: ResizeOption = None,
 ) -> None:
-    """Scan folders, globs, manifests or lists into one file of results, one record a picture.
+    """Scan folders, globs, manifests or lists into one file of results, one record a picture or video.
 
     Stop it whenever you like: the same command goes on where it stopped. With --prevalence or --summary it also says
     what a flag is worth: false alarms to expect, how many flags are right, and the prevalence the flags speak for.
     """
     from faceproof import terminal, terminal_prevalence
+    from faceproof.cli_video import video_options
     from faceproof.flags import Tally
     from faceproof.inputs import Inputs
     from faceproof.reports import open_results, scan_to_file
 
-    chosen = Inputs(inputs, all_files=all_files)
-    options = _options(model, face_detector, fpr, min_face, max_pixels)
+    chosen = Inputs(inputs, all_files=all_files, videos=True)
+    options = replace(
+        _options(model, face_detector, fpr, min_face, max_pixels),
+        alpha=alpha, stability=stability, metadata=metadata, video=video_options(fps, scenes, resize),
+    )  # fmt: skip
     tally = Tally(model, fpr, prevalence, summary=summary, results=out)
     with (
         open_results(out, overwrite=overwrite, on_record=tally.add) as results,

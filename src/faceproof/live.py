@@ -150,8 +150,10 @@ class NewestFrame:
                     if self._held is not None:
                         self.dropped += 1
                         # A cut before a dropped frame lies before the next one all the same.
-                        frame = replace(frame, cut=frame.cut or self._held[0].cut)
-                    self._held = (frame, time.perf_counter())
+                        cut = frame.cut or self._held[0].cut
+                        self._held = (replace(frame, cut=cut), time.perf_counter())
+                    else:
+                        self._held = (frame, time.perf_counter())
                     self._change.notify()
         except BaseException as err:  # handed to the thread that asks
             self._error = err
@@ -170,7 +172,7 @@ class Live:
     """Checks a running source. Iterate over it; `result` can be asked at any moment.
 
     Args:
-        checker: made with `stability="off"`.
+        checker: to check with; faces are not perturbed, whatever its stability.
         source: opened by `faceproof.video.open_frames`; not closed here.
         paced: see `NewestFrame`. silence: see there.
         memory: seconds after which a sighting counts for 1/e.

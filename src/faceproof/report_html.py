@@ -15,6 +15,8 @@ import numpy.typing as npt
 from faceproof.detectors.card import Card
 from faceproof.extras import opencv
 from faceproof.records import Face, ImageResult
+from faceproof.report_video import video_article
+from faceproof.video_records import AnyResult, VideoResult
 
 __all__ = ["page", "shrink"]
 
@@ -52,7 +54,7 @@ th{color:var(--soft);width:11rem}code{font-size:.85em;overflow-wrap:anywhere}ul{
 
 
 def page(
-    entries: Iterable[tuple[ImageResult, npt.NDArray[np.uint8] | None]], card: Card, *, made: datetime | None = None
+    entries: Iterable[tuple[AnyResult, npt.NDArray[np.uint8] | None]], card: Card, *, made: datetime | None = None
 ) -> str:
     """Return the page as HTML text.
 
@@ -85,7 +87,9 @@ def _text(value: object) -> str:
     return html.escape(str(value), quote=True)
 
 
-def _article(number: int, result: ImageResult, pixels: npt.NDArray[np.uint8] | None) -> str:
+def _article(number: int, result: AnyResult, pixels: npt.NDArray[np.uint8] | None) -> str:
+    if isinstance(result, VideoResult):
+        return video_article(number, result, WORDS)
     outcome = result.verdict or result.status
     figure = _figure(result, pixels) if pixels is not None else ""
     if result.status == "error":

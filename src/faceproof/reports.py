@@ -20,12 +20,15 @@ from typing import IO, Any
 
 from faceproof.errors import OutputError, PictureError, UsageError
 from faceproof.extras import require
-from faceproof.images import PictureSource, printable
+from faceproof.images import RGB, PictureSource, printable
 from faceproof.inputs import IdSet, Inputs, Item
 from faceproof.pipeline import FaceChecker
-from faceproof.records import SCHEMA, STATUSES, ImageResult
+from faceproof.records import SCHEMA, STATUSES
 from faceproof.report_html import page, shrink
 from faceproof.scan import Options, scan
+from faceproof.video import is_video
+from faceproof.video_check import check_video
+from faceproof.video_records import VIDEO_SCHEMA, AnyResult, VideoResult
 
 __all__ = ["FORMATS", "ResultFile", "check_to_page", "open_results", "scan_to_file", "to_json"]
 
@@ -83,7 +86,7 @@ class ResultFile:
         """Records of this and earlier runs."""
         return sum(self.counts[status] for status in STATUSES)
 
-    def write(self, result: ImageResult) -> None:
+    def write(self, result: AnyResult) -> None:
         """Write one record, whole or not at all.
 
         Raises:
@@ -237,7 +240,7 @@ def scan_to_file(
     options: Options,
     *,
     workers: int | None = None,
-    on_result: Callable[[ImageResult], None] = lambda result: None,
+    on_result: Callable[[AnyResult], None] = lambda result: None,
     on_skip: Callable[[], None] = lambda: None,
 ) -> None:
     """Check all inputs that have no record yet and write their records.
@@ -270,21 +273,30 @@ def check_to_page(
     checker: FaceChecker,
     out: str | Path,
     *,
-    on_result: Callable[[ImageResult], None] = lambda result: None,
-) -> list[ImageResult]:
-    """Check pictures and write one self-contained HTML page about them.
+    on_result: Callable[[AnyResult], None] = lambda result: None,
+    watch: Callable[[FaceChecker, str], VideoResult] = check_video,
+) -> list[AnyResult]:
+    """Check pictures and videos and write one self-contained HTML page about them.
 
     Args:
-        pictures: as for `FaceChecker.check`.
+        pictures: as for `FaceChecker.check`, or paths of videos.
         checker: to check them with.
         out: the page's file; replaced as a whole.
         on_result: called with each result as it comes.
+        watch: checks a video.
 
     Raises:
         OutputError: the page cannot be written. Results were handed to `on_result` before.
     """
-    entries = []
+    entries: list[tuple[AnyResult, RGB | None]] = []
+    result: AnyResult
+    shown: RGB | None
     for picture in pictures:
+        if isinstance(picture, (str, os.PathLike)) and is_video(picture):
+            result = watch(checker, os.fspath(picture))
+            entries.append((result, None))
+            on_result(result)
+            continue
         # One reading for verdict and page: they cannot speak of two versions of a file.
         try:
             loaded = checker.load(picture)
@@ -382,7 +394,7 @@ def _ours(record: Any, path: Path, where: str) -> Record:
     """Return a record that is one of ours as far as going on needs it; raise otherwise."""
     if (
         not isinstance(record, dict)
-        or record.get("schema") != SCHEMA
+        or record.get("schema") not in (SCHEMA, VIDEO_SCHEMA)
         or not isinstance(record.get("path"), str)
         or record.get("status") not in STATUSES
         or not isinstance(record.get("verdict"), (str, type(None)))

@@ -20,7 +20,7 @@ __all__ = ["annotate_video", "box_at"]
 Box = tuple[float, float, float, float]
 
 HOLD = 0.75
-"""Seconds a box stays after its track was last seen, and half the gap it bridges; more where frames were taken rarely."""
+"""Seconds a box stays after its track was last seen, and half the gap it bridges; more for rarer samples."""
 
 
 def annotate_video(

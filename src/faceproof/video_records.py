@@ -7,12 +7,12 @@ file: `faces` holds one face per track, as it was seen best, with the track's ve
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Union
 
 from faceproof.errors import UsageError
-from faceproof.records import STATUSES, Face, Label, Status
+from faceproof.records import STATUSES, Face, ImageResult, Label, Status
 
-__all__ = ["ENOUGH", "VIDEO_SCHEMA", "FrameCounts", "Sighting", "Track", "VideoResult"]
+__all__ = ["ENOUGH", "VIDEO_SCHEMA", "AnyResult", "FrameCounts", "Sighting", "Track", "VideoResult"]
 
 VIDEO_SCHEMA = "faceproof.video/1"
 ENOUGH = 3
@@ -228,3 +228,6 @@ class VideoResult:
                 "tracks": [one.to_dict() for one in self.tracks],
             },
         }  # fmt: skip
+
+
+AnyResult = Union[ImageResult, VideoResult]

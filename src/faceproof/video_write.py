@@ -1,7 +1,7 @@
 """Write videos: frames at their own times, and the sound of another file.
 
-The container is the ending's (.mp4, .m4v, .mov, .mkv: H.264; .webm: VP9). A file is written beside its place and put there
-when it is whole; what was written until an interruption is closed properly and kept.
+The container is the ending's (.mp4, .m4v, .mov, .mkv: H.264; .webm: VP9). A file is written beside its place and put
+there when it is whole; what was written until an interruption is closed properly and kept.
 """
 
 from __future__ import annotations
