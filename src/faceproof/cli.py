@@ -149,9 +149,7 @@ def check(
     resize: ResizeOption = None,
     annotate: Annotated[
         str | None,
-        typer.Option(
-            "--annotate", metavar="FILE", help="One video: write it again with boxes and verdicts, and sound."
-        ),
+        typer.Option("--annotate", metavar="FILE", help="One video: write it again with boxes, verdicts and sound."),
     ] = None,
     timeline: Annotated[
         str | None, typer.Option("--timeline", metavar="FILE", help="One video: write its timeline as SVG.")

@@ -94,9 +94,9 @@ class Watcher:
 
 
 def _same_file(one: str, other: str) -> bool:
-    import os
+    from pathlib import Path
 
     try:
-        return os.path.samefile(one, other)
+        return Path(one).samefile(other)
     except (OSError, ValueError):
         return False
