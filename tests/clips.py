@@ -18,6 +18,10 @@ FACE = (60, 0, 380, 300)
 """x0, y0, x1, y1 of the astronaut's head and shoulders in her picture."""
 
 
+FINE = {"qmin": "1", "qmax": "1"}
+"""Options of simple encoders, which would save on flat pictures."""
+
+
 def person(astronaut: RGB, side: int, *, other: bool = False) -> RGB:
     """The astronaut's head, (side, side, 3); `other` is mirrored and tinted, as a second person."""
     x0, y0, x1, y1 = FACE
@@ -75,11 +79,16 @@ def write_clip(
     rate: int = 24,
     times: Callable[[int], float] | None = None,
     sound: str | None = None,
+    extra_sound: float = 0.0,
     container: str | None = None,
     options: dict[str, str] | None = None,
 ) -> Path:
-    """Encode pictures; `times` gives seconds by index (even steps of 1 / rate otherwise), `sound` an audio codec."""
-    tick = Fraction(1, 90_000)
+    """Encode pictures; `times` gives seconds by index (even steps of 1 / rate otherwise), `sound` an audio codec.
+
+    Sound ends with the last picture, or `extra_sound` seconds later.
+    """
+    # MPEG-4 part 2 counts in 16 bits; AVI has no times but the frame's number.
+    tick = Fraction(1, rate) if codec == "mpeg4" else Fraction(1, 90_000)
     written = 0
     with av.open(os.fspath(path), "w", format=container) as out:
         stream: Any = None
@@ -88,7 +97,11 @@ def write_clip(
                 stream = out.add_stream(codec, rate=rate)
                 stream.width, stream.height, stream.pix_fmt = picture.shape[1], picture.shape[0], "yuv420p"
                 stream.codec_context.time_base = tick
-                fast = {"libx264": {"preset": "veryfast", "crf": "18"}, "libx265": {"x265-params": "log-level=none"}}
+                fast = {
+                    "libx264": {"preset": "veryfast", "crf": "18"},
+                    "libx265": {"x265-params": "log-level=none"},
+                    "mpeg4": FINE,
+                }
                 stream.options = options or fast.get(codec, {})
                 if codec == "libvpx-vp9":
                     stream.options = {"deadline": "realtime", "cpu-used": "8", "crf": "20", "b": "0"}
@@ -97,7 +110,7 @@ def write_clip(
             at = k / rate if times is None else times(k)
             frame.pts, frame.time_base = round(at / tick), tick
             out.mux(stream.encode(frame))
-            written = round((at + 1 / rate) * 48_000)
+            written = round((at + 1 / rate + extra_sound) * 48_000)
         out.mux(stream.encode(None))
         if track is not None:
             _tone(out, track, written)

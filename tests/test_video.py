@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -22,8 +23,9 @@ from faceproof import (
     UsageError,
     VideoError,
 )
+from faceproof.camera import Camera
 from faceproof.images import RGB
-from faceproof.video import VIDEO_SUFFIXES, Camera, Sampling, Video, is_video, open_frames
+from faceproof.video import VIDEO_SUFFIXES, Sampling, Video, is_video, open_frames
 from tests.clips import canvas, moving, set_rotation, sound_only, write_clip
 
 EVERY = Sampling(fps=0)
@@ -105,6 +107,73 @@ def test_variable_frame_rate_goes_by_presentation_times(tmp_path: Path) -> None:
         assert taken == [0, 5, 10, 11, 12, 13, 14]
 
 
+def test_a_spliced_stream_begins_its_clock_anew(tmp_path: Path) -> None:
+    """Two recordings in one transport stream: time stamps go back by a minute in the middle."""
+    late = write_clip(tmp_path / "a.ts", counting(20), rate=10, times=lambda k: 60 + k / 10)
+    early = write_clip(tmp_path / "b.ts", counting(20), rate=10)
+    both = tmp_path / "both.ts"
+    both.write_bytes(late.read_bytes() + early.read_bytes())
+    with Video(both) as video:
+        seconds = [frame.seconds for frame in video.frames(Sampling(fps=2))]
+    assert seconds == pytest.approx([0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5], abs=0.11)
+
+
+def test_anamorphic_pixels_are_made_square(tmp_path: Path, astronaut: RGB) -> None:
+    """As DV and AVCHD: 360 x 360 stored, shown 4:3, so that faces keep their proportions."""
+    wide = list(moving(astronaut, 3))
+    with av.open(str(tmp_path / "a.mp4"), "w") as out:
+        stream = out.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 360, 360, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        for picture in wide:
+            squeezed = cv2.resize(picture, (360, 360), interpolation=cv2.INTER_AREA)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(squeezed, format="rgb24")))
+        out.mux(stream.encode(None))
+    with Video(tmp_path / "a.mp4") as video:
+        assert (video.info.width, video.info.height) == (480, 360)
+        shown = next(video.frames(EVERY)).pixels
+    assert shown.shape == (360, 480, 3)
+    assert np.abs(shown.astype(int) - wide[0]).mean() < 6
+    with Video(tmp_path / "a.mp4", resize=240) as video:
+        assert next(video.frames(EVERY)).pixels.shape == (180, 240, 3)
+
+
+def test_a_stream_that_changes_its_size_keeps_the_first(tmp_path: Path) -> None:
+    for k, (width, height) in enumerate(((320, 240), (160, 120))):
+        write_clip(tmp_path / f"{k}.ts", counting(20, width, height), rate=10)
+    both = tmp_path / "both.ts"
+    both.write_bytes((tmp_path / "0.ts").read_bytes() + (tmp_path / "1.ts").read_bytes())
+    with Video(both) as video:
+        shapes = [frame.pixels.shape for frame in video.frames(EVERY)]
+    assert len(shapes) >= 38
+    assert set(shapes) == {(240, 320, 3)}
+
+
+def test_a_last_picture_that_stays_is_no_missing_end(tmp_path: Path) -> None:
+    """A slide that is shown for half a minute, and sound that goes on: whole files, nothing to complain about."""
+    path = write_clip(tmp_path / "a.mp4", counting(3), rate=1, times=lambda k: [0.0, 1.0, 30.0][k], sound="aac")
+    for name in ("a.mp4", "b.mkv"):
+        if name != path.name:
+            write_clip(tmp_path / name, counting(20), rate=10, sound="aac", extra_sound=20.0)
+        with Video(tmp_path / name) as video:
+            list(video.frames(EVERY))
+            assert video.problem is None
+
+
+def test_colours_follow_the_files_own_matrix(tmp_path: Path) -> None:
+    """HD is BT.709, and so tagged; read as BT.601 a face would turn greener."""
+    picture = np.full((720, 1280, 3), (200, 60, 40), np.uint8)
+    with av.open(str(tmp_path / "a.mp4"), "w") as out:
+        stream = out.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
+        stream.codec_context.colorspace = 1  # AVCOL_SPC_BT709
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        out.mux(stream.encode(frame.reformat(format="yuv420p", dst_colorspace="ITU709")))
+        out.mux(stream.encode(None))
+    with Video(tmp_path / "a.mp4") as video:
+        assert next(video.frames(EVERY)).pixels[300, 300] == pytest.approx((200, 60, 40), abs=3)
+
+
 def test_b_frames_come_in_the_order_they_are_shown(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", counting(40), options={"bf": "3", "b_strategy": "0"})
     with Video(path) as video:
@@ -171,11 +240,11 @@ def test_ten_bits_and_grey(tmp_path: Path) -> None:
         with av.open(str(tmp_path / name), "w") as out:
             stream = out.add_stream(codec, rate=10)
             stream.width, stream.height, stream.pix_fmt = 320, 240, shape
-            for picture in counting(8):
+            for picture in counting(16)[::4]:  # JPEG is coarse
                 out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
             out.mux(stream.encode(None))
         with Video(tmp_path / name) as video:
-            assert [number(frame.pixels) for frame in video.frames(EVERY)] == list(range(8))
+            assert [number(frame.pixels) for frame in video.frames(EVERY)] == [0, 4, 8, 12]
 
 
 def _bad(folder: Path) -> dict[str, tuple[type[PictureError], str]]:
@@ -219,21 +288,23 @@ def test_bad_files_give_one_clear_line(tmp_path: Path, capfd: pytest.CaptureFixt
     assert capfd.readouterr() == ("", "")  # FFmpeg says nothing by itself
 
 
+def _index_in_front(path: Path, out: Path) -> Path:
+    """The same packets in an MP4 that begins with its index."""
+    with av.open(str(path)) as source, av.open(str(out), "w", options={"movflags": "faststart"}) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    return out
+
+
 @pytest.mark.parametrize("name", ["a.mkv", "a.webm", "a.mp4", "a.ts"])
 def test_a_truncated_file_keeps_what_can_be_read(tmp_path: Path, astronaut: RGB, name: str) -> None:
     codec = "libvpx-vp9" if name.endswith("webm") else "libx264"
     path = write_clip(tmp_path / name, moving(astronaut, 96), codec=codec, rate=12)
     if name.endswith("mp4"):  # the index in front, as on the web; an index at the end is lost with it
-        with (
-            av.open(str(path)) as source,
-            av.open(str(tmp_path / "front.mp4"), "w", options={"movflags": "faststart"}) as out,
-        ):
-            stream = out.add_stream_from_template(source.streams.video[0])
-            for packet in source.demux(video=0):
-                if packet.dts is not None:
-                    packet.stream = stream
-                    out.mux(packet)
-        path = tmp_path / "front.mp4"
+        path = _index_in_front(path, tmp_path / "front.mp4")
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * 0.6)])
     with Video(path) as video:
@@ -324,13 +395,13 @@ def test_nobody_at_the_address() -> None:
 
 
 def test_an_absent_camera() -> None:
-    if sys.platform.startswith("linux") and not os.path.exists("/dev/video77"):
+    if sys.platform.startswith("linux") and not Path("/dev/video77").exists():
         with pytest.raises(VideoError, match=r"no camera 77 \(/dev/video77 is absent\)"):
             open_frames("77")
 
 
 def test_a_busy_camera(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("faceproof.video.os.access", lambda path, mode: True)
+    monkeypatch.setattr("faceproof.camera.os.access", lambda path, mode: True)
     with pytest.raises(VideoError, match="in use by another program"):
         Camera(77)
 

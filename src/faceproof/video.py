@@ -9,20 +9,25 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from faceproof.camera import Camera
 from faceproof.errors import NotAPictureError, TooLargeError, UnreadableError, UsageError, VideoError
-from faceproof.extras import opencv, require
+from faceproof.extras import require
 from faceproof.images import Limits, opened, printable
+from faceproof.video_frames import Choice, Cuts, Frame, Frames, Sampling, VideoInfo
 
 __all__ = [
-    "VIDEO_SUFFIXES", "Camera", "Frame", "Frames", "Sampling", "Video", "VideoInfo", "is_video", "open_frames",
+    "SCHEMES", "VIDEO_SUFFIXES", "Frame", "Frames", "Sampling", "Video", "VideoInfo", "is_video", "open_container",
+    "open_frames",
 ]  # fmt: skip
 
 RGB = npt.NDArray[np.uint8]
@@ -40,103 +45,9 @@ SCHEMES = ("http://", "https://", "rtsp://", "rtsps://", "rtmp://", "rtmps://", 
 
 MOST_FAILURES = 250
 """Packets in a row that cannot be decoded before a video is given up."""
-CUT = 20.0
-"""Mean change of luma, in 8-bit levels, that counts as a cut; see `_Cuts`."""
-LONGEST_SCENE = 5.0
-"""Seconds after which a scene without a cut gives another frame."""
+BACKWARDS = 1.0
+"""Seconds by which times may go back as an accident; beyond, the stream was spliced and its clock begins anew."""
 _GRID = (36, 64)
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One picture of a video.
-
-    Attributes:
-        index: how many frames were decoded before it.
-        seconds: when it is shown, after the first frame; never less than for the frame before.
-        pixels: (H, W, 3) uint8, RGB, upright.
-        cut: a cut lies between the frame given out before and this one.
-    """
-
-    index: int
-    seconds: float
-    pixels: RGB
-    cut: bool = False
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """Which frames are given out.
-
-    Attributes:
-        fps: frames per second of the video's own time; 0 takes every frame.
-        scenes: instead, the first frame after every cut and one more every `LONGEST_SCENE` seconds.
-    """
-
-    fps: float = 2.0
-    scenes: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.fps <= 1000:
-            raise UsageError(f"frames per second lie within 0..1000 (0 takes all), not {self.fps:g}")
-
-    @property
-    def interval(self) -> float:
-        """Seconds between two frames given out, at most; 0 where every frame is."""
-        if self.scenes:
-            return LONGEST_SCENE
-        return 1 / self.fps if self.fps else 0.0
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """What the header says.
-
-    Attributes:
-        width, height: pixels, upright, before any resizing.
-        container, codec: FFmpeg's names; "camera" for cameras.
-        seconds: length; None where the header does not say.
-        rate: average frames per second; None where unknown.
-        rotation: degrees by which pictures are turned counter-clockwise to be upright: 0, 90, 180, 270.
-        audio: whether there is sound.
-    """
-
-    width: int
-    height: int
-    container: str
-    codec: str
-    seconds: float | None = None
-    rate: float | None = None
-    rotation: int = 0
-    audio: bool = False
-
-
-class Frames(Protocol):
-    """A source of frames: `Video` or `Camera`.
-
-    Attributes:
-        name: as given, well-formed Unicode.
-        read: frames decoded so far. damaged: packets and frames that could not be.
-        problem: why it ended before its end; None while it has not.
-    """
-
-    name: str
-    read: int
-    damaged: int
-    problem: str | None
-
-    @property
-    def info(self) -> VideoInfo:
-        """What the header says."""
-        ...
-
-    def frames(self, sampling: Sampling) -> Iterator[Frame]:
-        """Yield frames."""
-        ...
-
-    def close(self) -> None:
-        """Let the source go."""
-        ...
 
 
 def is_video(path: str | os.PathLike[str]) -> bool:
@@ -182,6 +93,35 @@ def _picture_head(head: bytes) -> bool:
     )
 
 
+def open_container(source: str | os.PathLike[str], *, timeout: float = 10.0, pipes: bool = False) -> Any:
+    """Open a file or stream with PyAV, so that it leads to nothing else.
+
+    Args:
+        source: path, or URL of one of `SCHEMES`.
+        timeout: seconds without an answer from a server.
+        pipes: take pipes too, and "-" for standard input.
+
+    Raises:
+        PictureError: it cannot be opened. MissingExtraError: PyAV is not installed.
+        FFmpegError, OSError, ValueError: its content is refused; for `Video` to put into words.
+    """
+    av, name = require("video"), os.fspath(source)
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file,pipe"}
+    if name.lower().startswith(SCHEMES):
+        options = {"format_whitelist": STREAM_FORMATS, "protocol_whitelist": STREAM_PROTOCOLS}
+        if name.lower().startswith("rtsp"):
+            options["rtsp_transport"] = "tcp"  # lost datagrams are torn pictures
+        return av.open(name, options=options, timeout=timeout)
+    if pipes and name == "-":
+        return av.open(sys.stdin.buffer, options=options)
+    if not (pipes and _is_pipe(name)):
+        with opened(name) as (_, size):
+            if not size:
+                raise NotAPictureError("the file is empty (0 bytes); get the original file again")
+    # "file:" keeps FFmpeg from reading names such as "concat:..." as protocols.
+    return av.open("file:" + name, options=options)
+
+
 class Video:
     """A file, pipe or stream, decoded with PyAV. Use it in a `with` block.
 
@@ -190,7 +130,11 @@ class Video:
         limits: `max_pixels` a frame may have; `url_timeout` seconds without an answer from a server. Length and
             bytes are not limited, because they are never held.
         resize: longer side in pixels to shrink frames to; None leaves them.
-        live: take pipes too.
+        live: take pipes too, and decode without delay.
+
+    Attributes:
+        name, read, damaged, problem: see `Frames`.
+        start: seconds of the first frame by the file's own clock; 0 before it was decoded.
 
     Raises:
         PictureError: it cannot be used, with the reason.
@@ -209,16 +153,18 @@ class Video:
         if resize is not None and not 64 <= resize <= 16384:
             raise UsageError(f"frames can be shrunk to a longer side of 64 to 16384 pixels, not {resize}")
         self._av = require("video")
-        self.limits, self.resize = limits or Limits(), resize
+        self.limits, self.resize, self._live = limits or Limits(), resize, live
         self.name = printable(source)
         self.read = self.damaged = 0
         self.problem: str | None = None
-        self._last = 0.0
+        self.start = self._last = self._until = 0.0
+        self._size = (0, 0)
         with self._foreign_errors():
-            self._container = self._opened(os.fspath(source), live)
+            self._container = open_container(source, timeout=self.limits.url_timeout, pipes=live)
         try:
             self._stream = self._video_stream()
             self._info = self._header()
+            self._endless = self._info.seconds is None and self.name.lower().startswith(SCHEMES)
         except BaseException:
             self._container.close()
             raise
@@ -248,8 +194,10 @@ class Video:
             TooLargeError: a frame has more pixels than the limits allow.
             VideoError: not a single frame could be decoded.
         """
-        choose, cuts = _Choice(sampling), _Cuts()
+        choose, cuts = Choice(sampling), Cuts()
         for frame in self._decoded():
+            if not self.read:
+                self._begin(frame)
             seconds = self._shown_at(frame)
             self.read += 1
             cuts.see(self._luma(frame))
@@ -257,34 +205,20 @@ class Video:
                 yield Frame(self.read - 1, seconds, self._pixels(frame), cuts.taken())
         if not self.read:
             raise VideoError(self.problem or "the video stream holds not a single frame; get the original file again")
-        self._seek_missing_end()
-
-    def _opened(self, source: str, live: bool) -> Any:
-        timeout = self.limits.url_timeout
-        options = {"format_whitelist": FORMATS, "protocol_whitelist": "file,pipe"}
-        if source.lower().startswith(SCHEMES):
-            options = {"format_whitelist": STREAM_FORMATS, "protocol_whitelist": STREAM_PROTOCOLS}
-            if source.lower().startswith("rtsp"):
-                options["rtsp_transport"] = "tcp"  # lost datagrams are torn pictures
-            return self._av.open(source, options=options, timeout=timeout)
-        if live and source == "-":
-            return self._av.open(sys.stdin.buffer, options=options)
-        if not (live and _is_pipe(source)):
-            with opened(source) as (_, size):
-                if not size:
-                    raise NotAPictureError("the file is empty (0 bytes); get the original file again")
-        # "file:" keeps FFmpeg from reading names such as "concat:..." as protocols.
-        return self._av.open("file:" + source, options=options)
+        if self.problem is None:
+            self.problem = self._missing_end()
 
     def _video_stream(self) -> Any:
         streams = [s for s in self._container.streams.video if not _is_cover(s)]
         if not streams:
             sound = " (it holds sound only)" if self._container.streams.audio else ""
             raise VideoError(f"no video stream in this file{sound}; give a file with moving pictures")
-        stream = max(streams, key=lambda s: (s.width or 0) * (s.height or 0))
-        if stream.codec_context is None:
+        known = [s for s in streams if s.codec_context is not None]
+        if not known:
             raise VideoError("no decoder for the codec of this video; convert it, such as to H.264 in MP4")
-        stream.thread_type = "AUTO"
+        stream = max(known, key=lambda s: (s.width or 0) * (s.height or 0))
+        # Threads that work on several frames at once give each of them out later.
+        stream.thread_type = "SLICE" if self._live else "AUTO"
         stream.codec_context.options = {"max_pixels": str(self.limits.max_pixels)}
         self._check_size(stream.width, stream.height)
         return stream
@@ -292,16 +226,21 @@ class Video:
     def _header(self) -> VideoInfo:
         stream, container = self._stream, self._container
         length = stream.duration * stream.time_base if stream.duration and stream.time_base else None
+        length = _clock(stream.metadata.get("DURATION")) if length is None else length
         if length is None and container.duration:
-            length = container.duration / self._av.time_base
+            length = Fraction(container.duration, self._av.time_base)
         rate = float(stream.average_rate) if stream.average_rate else None
-        name = container.format.name.split(",")[0]
-        audio = bool(container.streams.audio)
+        width, height = self._square(stream.width, stream.height)
         # Rotation is known with the first frame.
         return VideoInfo(
-            stream.width, stream.height, name, stream.codec_context.name, None if length is None else float(length),
-            rate, 0, audio,
+            width, height, container.format.name.split(",")[0], stream.codec_context.name,
+            float(length) if length is not None and length > 0 else None, rate, 0, bool(container.streams.audio),
         )  # fmt: skip
+
+    def _square(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height in square pixels: DV, DVD and AVCHD store pictures squeezed."""
+        aspect = self._stream.sample_aspect_ratio or self._stream.codec_context.sample_aspect_ratio or 1
+        return (max(1, round(width * aspect)) if Fraction(1, 4) <= aspect <= 4 else width), height
 
     def _check_size(self, width: int, height: int) -> None:
         if width * height > self.limits.max_pixels:
@@ -333,38 +272,55 @@ class Video:
                     self.problem = self._words(err)
                 continue
             failures = 0 if frames else failures
-            yield from frames
+            for frame in frames:
+                if frame.is_corrupt:  # what a decoder makes up for lost data is nobody's face
+                    self.damaged += 1
+                else:
+                    yield frame
         self.problem = f"{failures} packets in a row could not be decoded; get the original file again"
+
+    def _begin(self, frame: Any) -> None:
+        """Take from the first frame what holds for all: where the clock starts, turn and size."""
+        self.start = self._own_time(frame) or 0.0
+        self._offset = self.start
+        turned = round((getattr(frame, "rotation", 0) or 0) / 90) * 90 % 360
+        self._size = width, height = self._square(frame.width, frame.height)
+        if turned in (90, 270):
+            width, height = height, width
+        self._info = replace(self._info, rotation=turned, width=width, height=height)
+        longer = max(width, height)
+        if self.resize is not None and longer > self.resize:
+            shrunk = (max(1, round(side * self.resize / longer)) for side in self._size)
+            self._size = (next(shrunk), next(shrunk))
+
+    def _own_time(self, frame: Any) -> float | None:
+        """Seconds by the file's clock; AVI and others tell when to decode only, which comes to the same."""
+        if frame.time is not None:
+            return float(frame.time)
+        return None if frame.dts is None or frame.time_base is None else float(frame.dts * frame.time_base)
 
     def _shown_at(self, frame: Any) -> float:
         """Seconds after the first frame. Broken time stamps neither go back nor stop the clock for good."""
-        rate = self._info.rate or 25.0
-        if not self.read:
-            self._start = None if frame.time is None else float(frame.time)
-            turned = round((getattr(frame, "rotation", 0) or 0) / 90) * 90 % 360
-            self._turn(turned)
-        if frame.time is None or self._start is None:
-            seconds = self._last + 1 / rate if self.read else 0.0
+        step = 1 / (self._info.rate or 25.0)
+        own = self._own_time(frame)
+        if own is None:
+            seconds = self._last + step if self.read else 0.0
         else:
-            seconds = max(self._last, float(frame.time) - self._start)
+            if own - self._offset < self._last - BACKWARDS:
+                self._offset = own - (self._last + step)
+            seconds = max(self._last, own - self._offset)
         self._last = seconds
+        lasts = getattr(frame, "duration", 0) or 0
+        self._until = seconds + (float(lasts * frame.time_base) if frame.time_base else 0.0)
         return seconds
-
-    def _turn(self, degrees: int) -> None:
-        from dataclasses import replace
-
-        info = replace(self._info, rotation=degrees)
-        if degrees in (90, 270):
-            info = replace(info, width=info.height, height=info.width)
-        self._info = info
 
     def _pixels(self, frame: Any) -> RGB:
         self._check_size(frame.width, frame.height)
-        width, height = frame.width, frame.height
-        longer = max(width, height)
-        if self.resize is not None and longer > self.resize:
-            width, height = (max(1, round(side * self.resize / longer)) for side in (width, height))
-            frame = frame.reformat(width, height, "rgb24", interpolation="AREA")
+        self._check_size(*self._size)
+        # All frames get the first one's size: streams may change theirs on the way.
+        if (frame.width, frame.height) != self._size:
+            way = "AREA" if self._size[0] < frame.width else "BICUBIC"
+            frame = frame.reformat(*self._size, "rgb24", interpolation=way)
         pixels = frame.to_ndarray(format="rgb24")
         return np.ascontiguousarray(np.rot90(pixels, self._info.rotation // 90))
 
@@ -376,18 +332,21 @@ class Video:
             rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
             ys, xs = (np.linspace(0, side - 1, n).astype(int) for side, n in zip(
                 (frame.height, frame.width), _GRID, strict=True))  # fmt: skip
-            return rows[ys][:, xs].astype(np.float32)
+            return np.asarray(rows[np.ix_(ys, xs)], np.float32)
         grey = frame.reformat(_GRID[1], _GRID[0], "gray", interpolation="FAST_BILINEAR")
         return np.asarray(grey.to_ndarray(), np.float32)
 
-    def _seek_missing_end(self) -> None:
+    def _missing_end(self) -> str | None:
         """Hold what was read against the length that the header announces."""
+        if self._endless:
+            return f"the stream ended after {self._last:.1f} s: its sender closed it"
         expected = self._info.seconds
-        if self.problem is None and expected is not None and self._last < 0.95 * expected - 1.0:
-            self.problem = (
-                f"the video breaks off after {self._last:.1f} s of the {expected:.1f} s its header announces: "
-                "truncated or damaged; get the original file again"
-            )
+        if expected is None or self._until >= 0.95 * expected - 1.0:
+            return None
+        return (
+            f"the pictures break off after {self._until:.1f} s of the {expected:.1f} s the header announces: "
+            "probably truncated or damaged; get the original file again"
+        )
 
     @contextlib.contextmanager
     def _foreign_errors(self) -> Iterator[None]:
@@ -401,7 +360,8 @@ class Video:
     def _words(self, err: BaseException) -> str:
         """Say in words what FFmpeg's error code means."""
         error = self._av.error
-        if isinstance(err, error.InvalidDataError):
+        # FFmpeg calls a container that is not on the list an invalid argument.
+        if isinstance(err, (error.InvalidDataError, error.ArgumentError, error.EOFError)):
             return (
                 "not a video in a container we read, or its data are damaged or truncated; get the original file again"
             )
@@ -411,62 +371,6 @@ class Video:
             return f"no answer within {self.limits.url_timeout:g} s; check the address and the network"
         detail = getattr(err, "strerror", None) or err
         return f"the video cannot be read ({_one_line(detail)}); check the file or address"
-
-
-class Camera:
-    """A camera of this machine, read with OpenCV.
-
-    Args:
-        number: 0 for the first.
-
-    Raises:
-        VideoError: there is none of that number, or it gives no picture.
-    """
-
-    def __init__(self, number: int) -> None:
-        cv2 = opencv()
-        with contextlib.suppress(AttributeError):  # OpenCV would write its own lines about cameras
-            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-        self.name = f"camera {number}"
-        device = f"/dev/video{number}"
-        if sys.platform.startswith("linux") and not os.access(device, os.F_OK):
-            raise VideoError(f"there is no camera {number} ({device} is absent); connect it, or give another number")
-        self._capture = cv2.VideoCapture(number)
-        self.read = self.damaged = 0
-        self.problem: str | None = None
-        good, first = self._capture.read() if self._capture.isOpened() else (False, None)
-        if not good:
-            self._capture.release()
-            raise VideoError(
-                f"camera {number} gives no picture: in use by another program, not permitted, or not there; "
-                "close the other program, or give another number"
-            )
-        height, width = first.shape[:2]
-        self._info = VideoInfo(width, height, "camera", "camera")
-
-    @property
-    def info(self) -> VideoInfo:
-        """Size of its pictures."""
-        return self._info
-
-    def frames(self, sampling: Sampling) -> Iterator[Frame]:
-        """Yield frames until the camera is lost, which `problem` then says."""
-        import time
-
-        choose, begun = _Choice(sampling), time.monotonic()
-        while True:
-            good, pixels = self._capture.read()
-            if not good:
-                self.problem = f"{self.name} was lost: it gives no more pictures"
-                return
-            self.read += 1
-            seconds = time.monotonic() - begun
-            if choose.takes(seconds, False):
-                yield Frame(self.read - 1, seconds, np.ascontiguousarray(pixels[:, :, ::-1]))
-
-    def close(self) -> None:
-        """Let the camera go."""
-        self._capture.release()
 
 
 def open_frames(source: str, *, limits: Limits | None = None, resize: int | None = None) -> Frames:
@@ -480,56 +384,6 @@ def open_frames(source: str, *, limits: Limits | None = None, resize: int | None
     return Video(source, limits=limits, resize=resize, live=True)
 
 
-class _Choice:
-    """Which frames a sampling takes."""
-
-    def __init__(self, sampling: Sampling) -> None:
-        self._sampling = sampling
-        self._due = -1.0
-
-    def takes(self, seconds: float, cut: bool) -> bool:
-        """Whether the frame at these seconds is wanted."""
-        if self._sampling.scenes:
-            wanted = self._due < 0 or cut or seconds >= self._due
-            if wanted:
-                self._due = seconds + LONGEST_SCENE
-            return wanted
-        fps = self._sampling.fps
-        if not fps:
-            return True
-        if seconds + 1e-6 < self._due:
-            return False
-        # Times on the grid k / fps: a late frame does not move those after it.
-        self._due = (np.floor((seconds + 1e-6) * fps) + 1) / fps
-        return True
-
-
-class _Cuts:
-    """Finds cuts as FFmpeg's filter `select` does (its variable `scene`).
-
-    The smaller of the mean absolute luma difference and its change since the frame before, so that steady motion
-    and a flash's second half do not count.
-    """
-
-    def __init__(self) -> None:
-        self._before: npt.NDArray[np.float32] | None = None
-        self._difference = 0.0
-        self.cut = False
-
-    def see(self, luma: npt.NDArray[np.float32]) -> None:
-        """Take the next frame's luma."""
-        if self._before is not None:
-            difference = float(np.abs(luma - self._before).mean())
-            self.cut |= min(difference, abs(difference - self._difference)) >= CUT
-            self._difference = difference
-        self._before = luma
-
-    def taken(self) -> bool:
-        """Whether there was a cut since the last call; begins anew."""
-        cut, self.cut = self.cut, False
-        return cut
-
-
 def _is_cover(stream: Any) -> bool:
     """Whether a video stream is the picture on a song's cover."""
     disposition = getattr(stream, "disposition", None)
@@ -537,12 +391,19 @@ def _is_cover(stream: Any) -> bool:
 
 
 def _is_pipe(path: str) -> bool:
-    import stat
-
     try:
         return stat.S_ISFIFO(os.stat(path).st_mode)
     except (OSError, ValueError):
         return False
+
+
+def _clock(text: str | None) -> Fraction | None:
+    """Seconds of Matroska's "00:01:02.500000000"; its own length is that of the longest stream."""
+    try:
+        hours, minutes, seconds = (text or "").split(":")
+        return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
+    except ValueError:
+        return None
 
 
 def _one_line(text: object) -> str:

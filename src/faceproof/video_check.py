@@ -213,7 +213,10 @@ class Follower:
             frame: not before the last one's time.
         """
         result = self.checker.check_loaded(Picture(frame.pixels, "<frame>"))
-        found = [DetectedFace(np.float32(f.box), np.float32(f.landmarks), f.confidence) for f in result.faces]
+        found = [
+            DetectedFace(np.asarray(f.box, np.float32), np.asarray(f.landmarks, np.float32), f.confidence)
+            for f in result.faces
+        ]
         crops = [align(frame.pixels, face.landmarks, _SHARPNESS_SIDE) for face in found]
         looks = [_look(crop) for crop in crops]
         numbers = self.tracker.update(frame.seconds, found, looks, cut=frame.cut)
