@@ -87,7 +87,8 @@ def live(
         checker = FaceChecker(model, fpr=fpr, alpha=alpha, threads=threads)
         what = str(camera or 0) if source is None else source
         frames = open_frames(what, limits=Limits(url_timeout=timeout), resize=resize)
-        paced = source is not None and _is_regular(source)
+        # What has an end could be read faster than it is shown.
+        paced = frames.info.seconds is not None or _is_regular(what)
         running = Live(checker, frames, paced=paced, silence=timeout)
         try:
             _show(running, window, record, seconds, json=json)
@@ -145,7 +146,7 @@ def _tell(running: Live, *, json: bool) -> None:
 
 
 def _is_regular(source: str) -> bool:
-    """Whether a source is a file that could be read faster than it is shown."""
+    """Whether a source is a file."""
     import os
 
     return os.path.isfile(source)

@@ -7,6 +7,7 @@ killed it: its neighbours are checked again, it becomes a record with status "er
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -15,8 +16,8 @@ from faceproof.faces.quality import Gates
 from faceproof.images import Limits
 from faceproof.inputs import Item
 from faceproof.pipeline import FaceChecker
-from faceproof.video import is_video
-from faceproof.video_check import VideoOptions, check_video
+from faceproof.video import VIDEO_SUFFIXES, is_video
+from faceproof.video_check import VideoOptions, check_video, failed_video
 from faceproof.video_records import AnyResult
 from faceproof.workers import CHUNK, Job, default_workers, in_order
 
@@ -69,10 +70,11 @@ def scan(items: Iterable[Item], options: Options, *, workers: int | None = None)
     checker = options.checker()
     iterator = iter(items)
     first = list(itertools.islice(iterator, 2 * CHUNK))
-    if count == 1 or len(first) < 2 * CHUNK:
+    few = len(first) < 2 * CHUNK and not (len(first) > 1 and any(map(_long, first)))
+    if count == 1 or few:
         yield from _check(checker, itertools.chain(first, iterator), options.video)
     else:
-        job: Job[Item, AnyResult] = Job(_begin, (options,), _work, lambda item: checker.failed(item.path, KILLED))
+        job: Job[Item, AnyResult] = Job(_begin, (options,), _work, lambda item: _lost(checker, item), _long)
         yield from in_order(itertools.chain(first, iterator), job, count)
 
 
@@ -85,6 +87,18 @@ def _check(checker: FaceChecker, items: Iterable[Item], video: VideoOptions) -> 
             yield from (check_video(checker, item.path, video) for item in run)
         else:
             yield from checker.check_many(item.path for item in run)
+
+
+def _long(item: Item) -> bool:
+    """Whether an item takes as long as many pictures, by its name alone: this process does not read files."""
+    return os.path.splitext(item.path)[1].lower() in VIDEO_SUFFIXES
+
+
+def _lost(checker: FaceChecker, item: Item) -> AnyResult:
+    """The record of a file that killed its worker."""
+    if _kind(item) == "video":
+        return failed_video(checker, item.path, KILLED)
+    return checker.failed(item.path, KILLED)
 
 
 def _kind(item: Item) -> str:

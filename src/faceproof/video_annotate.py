@@ -53,12 +53,10 @@ def annotate_video(
         first = next(frames)
         height, width = first.pixels.shape[:2]
         sound = source if video.info.audio else None
-        with VideoWriter(out, width, height, rate=video.info.rate, sound=sound) as writer:
+        with VideoWriter(out, width, height, rate=video.info.rate, sound=sound, start=video.start) as writer:
             hold, cut = max(HOLD, options.sampling.interval), -math.inf
             for frame in itertools.chain([first], frames):
                 cut = frame.seconds if frame.cut else cut
-                if frame.pixels.shape[:2] != (height, width):
-                    continue  # a stream may change its size on the way; one file cannot
                 writer.write(draw(frame.pixels, _marks(result, frame.seconds, hold, cut)), frame.seconds)
                 progress(frame.seconds, video.info.seconds)
 
@@ -76,6 +74,7 @@ def box_at(track: Track, seconds: float, hold: float = HOLD, cut: float = -math.
         x0, y0, x1, y1 in pixels.
     """
     sightings = track.sightings
+    hold *= round(track.seen / len(sightings))  # a long track keeps one sighting in two, four, ...
     place = bisect.bisect_right(sightings, seconds, key=lambda sighting: sighting.seconds)
     before = sightings[place - 1] if place else None
     after = sightings[place] if place < len(sightings) else None

@@ -40,6 +40,8 @@ T = TypeVar("T")
 
 TRIM = 0.2
 """Share of a track's weight left out at each end."""
+CONTRADICTION = 0.2
+"""Share of a track's weight whose frames say the opposite of others'; "photograph" is not claimed beyond it."""
 WORST = 0.25
 """Weight of a face that just passes one quality gate."""
 MOST_SIGHTINGS = 8192
@@ -328,9 +330,8 @@ class _Person:
             f"the trimmed mean of {frames}, weighted by quality, is {odds:+.2f} log-odds; frame by frame: {spread}"
         )
         verdict = decide(score, (Evidence("frames", odds, sentence),), (), checker.rule)
-        if shares["generated"] >= 0.2 and shares["photograph"] >= 0.2:
-            note = "the frames contradict each other: look at the timeline for the part that was changed"
-            verdict = replace(verdict, reasons=(*verdict.reasons, note))
+        if shares["generated"] >= CONTRADICTION and shares["photograph"] >= CONTRADICTION:
+            verdict = _contradicted(verdict)
         if 2 * self._alarms > self.judged:
             verdict = _alarmed(verdict)
         return verdict
@@ -343,6 +344,14 @@ class _Person:
             label: sum(self._sightings[k].weight for k in fit if self._sightings[k].label == label) / whole
             for label in labels
         }
+
+
+def _contradicted(verdict: Verdict) -> Verdict:
+    """Some frames say one thing, some the other: "photograph" is not claimed of a face generated for a while."""
+    reason = "the frames contradict each other: look at the timeline for the part that may have been changed"
+    if verdict.label == "photograph":
+        return replace(verdict, label="inconclusive", reasons=(reason, *verdict.reasons))
+    return replace(verdict, reasons=(*verdict.reasons, reason))
 
 
 def _alarmed(verdict: Verdict) -> Verdict:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from faceproof.errors import OutputError, UsageError
 from faceproof.extras import require
+from faceproof.video import open_container
 
 __all__ = ["VIDEO_OUTPUTS", "VideoWriter", "check_output"]
 
@@ -33,6 +34,8 @@ _SOUND[".m4v"] = _SOUND[".mp4"]
 VIDEO_OUTPUTS = tuple(_SOUND)
 """Endings that can be written."""
 _TICK = Fraction(1, 90_000)
+SMPTE_170M, LIMITED = 6, 1
+"""FFmpeg's numbers for the matrix of BT.601 and for levels 16 to 235."""
 
 
 def check_output(path: str | os.PathLike[str]) -> None:
@@ -60,7 +63,8 @@ class VideoWriter:
         path: of the video; the ending decides the container.
         width, height: pixels of the frames; an odd side loses its last row or column, which H.264 cannot hold.
         rate: frames per second, for players that ask; frames are shown at the times given.
-        sound: a file whose first sound stream is copied, or converted where the container cannot hold it.
+        sound: file or URL whose first sound stream is copied, or converted where the container cannot hold it.
+        start: seconds of the first frame by that file's own clock, see `Video.start`.
 
     Raises:
         UsageError, OutputError, MissingExtraError: see `check_output`.
@@ -74,6 +78,7 @@ class VideoWriter:
         *,
         rate: float | None = None,
         sound: str | os.PathLike[str] | None = None,
+        start: float = 0.0,
     ) -> None:
         check_output(path)
         self._av = require("video")
@@ -87,7 +92,7 @@ class VideoWriter:
         self._sound = None
         if sound is not None:
             with self._errors():
-                self._sound = _Sound(self._av, self._out, sound, _SOUND[self.path.suffix.lower()])
+                self._sound = _Sound(self._av, self._out, sound, start, _SOUND[self.path.suffix.lower()])
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -134,6 +139,8 @@ class VideoWriter:
         stream.width, stream.height = self._size
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = _TICK
+        # How RGB becomes YUV by default, said aloud: players take large pictures for BT.709 otherwise.
+        stream.codec_context.colorspace, stream.codec_context.color_range = SMPTE_170M, LIMITED
         fast = {"deadline": "realtime", "cpu-used": "8", "crf": "32", "b": "0"}
         stream.options = fast if webm else {"preset": "veryfast", "crf": "20"}
         return stream
@@ -152,9 +159,11 @@ class VideoWriter:
 class _Sound:
     """The first sound stream of a file, moved along with the pictures."""
 
-    def __init__(self, av: Any, out: Any, source: str | os.PathLike[str], copied: tuple[str, ...]) -> None:
-        self._av, self._out = av, out
-        self._container = av.open("file:" + os.fspath(source), options={"protocol_whitelist": "file"})
+    def __init__(
+        self, av: Any, out: Any, source: str | os.PathLike[str], start: float, copied: tuple[str, ...]
+    ) -> None:
+        self._av, self._out, self._start = av, out, start
+        self._container = open_container(source)
         streams = self._container.streams.audio
         self._input = streams[0] if streams else None
         self._waiting: Any = None
@@ -164,9 +173,6 @@ class _Sound:
         # Sound that cannot be decoded here is copied or left out, never a reason to give no pictures.
         context = self._input.codec_context
         name = "" if context is None else context.name.removesuffix("float")
-        video = self._container.streams.video
-        first = video[0].start_time * video[0].time_base if video and video[0].start_time is not None else 0
-        self._start = float(first or 0)
         if name in copied:
             self._output = out.add_stream_from_template(self._input)
         elif context is not None:
