@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceproof.augment import random_chain
+from faceproof.augment import gentle_chain, random_chain
 from faceproof.images import RGB
 from faceproof.metrics import auc
 from faceproof.perturb import View
@@ -73,6 +73,21 @@ def test_the_final_size_does_not_tell_the_first(astronaut: RGB) -> None:
     assert auc(label, np.array(sizes[0] + sizes[1], float)) == pytest.approx(0.514, abs=0.06)
     assert min(map(min, sizes)) >= 82  # 96, less two shifted grids at most
     assert max(map(max, sizes)) <= 320
+
+
+def test_a_gentle_chain_tells_the_size_as_little_and_keeps_more(astronaut: RGB) -> None:
+    """AUC of the final longer side, 128 px against 256 px; and the detail left, as the mean absolute Laplacian."""
+    sizes, detail = [], []
+    for size in (128, 256):
+        lives = [gentle_chain(_picture(astronaut, size), np.random.default_rng([size, n])).pixels for n in range(600)]
+        sizes += [max(pixels.shape) for pixels in lives]
+    assert auc(np.repeat([0, 1], 600), np.array(sizes, float)) == pytest.approx(0.5, abs=0.08)
+    assert max(sizes) <= 640
+    for chain in (random_chain, gentle_chain):
+        lives = [chain(_picture(astronaut, 200), np.random.default_rng(n)).pixels for n in range(200)]
+        alike = [cv2.resize(pixels, (200, 200), interpolation=cv2.INTER_AREA) for pixels in lives]
+        detail.append(np.median([np.abs(cv2.Laplacian(pixels, cv2.CV_32F)).mean() for pixels in alike]))
+    assert detail[1] > 1.1 * detail[0]
 
 
 def test_about_a_quarter_is_not_resized(astronaut: RGB) -> None:

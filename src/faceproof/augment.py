@@ -17,7 +17,7 @@ import numpy.typing as npt
 from faceproof.chains import Chain, parse_chain
 from faceproof.perturb import KERNELS, Rng, View, crop, resize
 
-__all__ = ["random_chain"]
+__all__ = ["gentle_chain", "random_chain"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,10 @@ _MOST_ENLARGED = 4.0
 """Small cuts grow no further; a lower bound would show in the final size."""
 
 
+_GENTLE_CODEC = _Weighted.of({"webp:70-98": 0.15, "jpeg:70-98:444": 0.25, "jpeg:70-98:420": 0.6})
+_GENTLE_SMALLEST, _GENTLE_LARGEST = 160, 640
+
+
 def random_chain(view: View, rng: Rng) -> View:
     """Send a picture through a random life of one to five steps, for training.
 
@@ -73,7 +77,7 @@ def random_chain(view: View, rng: Rng) -> View:
             view = _EARLY.draw(rng)(view, rng)
         else:
             late += 1
-    view = _final_size(view, rng)
+    view = _final_size(view, rng, _SMALLEST, _LARGEST)
     for _ in range(late):
         view = _LATE.draw(rng)(view, rng)
     for turn in range(1 + int(rng.random() < 0.35)):
@@ -82,6 +86,20 @@ def random_chain(view: View, rng: Rng) -> View:
                 view = _SHIFT(view, rng)
             view = _LAST.draw(rng)(view, rng)
     return view
+
+
+def gentle_chain(view: View, rng: Rng) -> View:
+    """Half the time `random_chain`, else a life that leaves the fine detail: a new size and at most one mild codec.
+
+    The longer side is drawn log-uniformly from 160 to 640 pixels whatever the picture's own, as in `random_chain`,
+    so that size tells nothing here either.
+    """
+    if rng.random() < 0.5:
+        return random_chain(view, rng)
+    if view.landmarks is not None and rng.random() < 0.35:
+        view = _tight(view, view.landmarks, rng)
+    view = _final_size(view, rng, _GENTLE_SMALLEST, _GENTLE_LARGEST)
+    return _GENTLE_CODEC.draw(rng)(view, rng) if rng.random() < 0.7 else view
 
 
 def _tight(view: View, landmarks: npt.NDArray[np.float32], rng: Rng) -> View:
@@ -94,20 +112,20 @@ def _tight(view: View, landmarks: npt.NDArray[np.float32], rng: Rng) -> View:
     return crop(view, int(x0), int(y0), int(x1), int(y1))
 
 
-def _final_size(view: View, rng: Rng) -> View:
-    """Give the longer side a size drawn log-uniformly from 96 to 320 pixels.
+def _final_size(view: View, rng: Rng, smallest: int, largest: int) -> View:
+    """Give the longer side a size drawn log-uniformly from `smallest` to `largest` pixels.
 
     A quarter of the pictures in that range keep their own pixels: those for which the drawn size fell into
     the quarter of the distribution about their own. Keeping a quarter regardless of the draw would make
     the final size say what the first was.
     """
     longer = max(view.pixels.shape[:2])
-    spread = np.log(_LARGEST / _SMALLEST)
+    spread = np.log(largest / smallest)
     drawn = rng.random()
-    own = np.log(longer / _SMALLEST) / spread
+    own = np.log(longer / smallest) / spread
     start = min(max(own - _KEPT / 2, 0), 1 - _KEPT)
     if 0 <= own <= 1 and start <= drawn < start + _KEPT:
         return view
-    target = round(_SMALLEST * float(np.exp(drawn * spread)))
+    target = round(smallest * float(np.exp(drawn * spread)))
     kernel = KERNELS[1 + int(rng.integers(len(KERNELS) - 1))]
     return resize(view, min(target, max(1, round(longer * _MOST_ENLARGED))), kernel)

@@ -20,6 +20,7 @@ HALVES = (0.5, 0.5, 0.5)
 
 AUGMENTS = {
     "life": "a random chain of perturbations and a jittered alignment (augment.random_chain), flips",
+    "gentle": "as life, but half the time only a new size of 160-640 px and at most one mild codec",
     "study": "blur, JPEG 30-100, a random resized crop, each with probability 0.1; random crop; flips (FIELD.md 1.1)",
     "flip": "horizontal flips",
     "none": "nothing",

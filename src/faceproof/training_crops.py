@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from faceproof.augment import random_chain
+from faceproof.augment import gentle_chain, random_chain
 from faceproof.detectors.crops import CropSpec, cut, native
 from faceproof.errors import unknown_name
 from faceproof.extras import opencv
@@ -27,13 +27,13 @@ def training_crop(
         landmarks: (5, 2) float32 x, y pixels.
         spec: the crop.
         rng: everything random comes from it.
-        augment: "life", "study", "flip" or "none" (recipes.AUGMENTS).
+        augment: "life", "gentle", "study", "flip" or "none" (recipes.AUGMENTS).
 
     Raises:
         UsageError: no such `augment`.
         ValueError: the landmarks are no face's.
     """
-    kinds = {"life": _life, "study": _study, "flip": _plain, "none": _plain}
+    kinds = {"life": _life, "gentle": _gentle, "study": _study, "flip": _plain, "none": _plain}
     if augment not in kinds:
         raise unknown_name("augment", augment, list(kinds))
     result = kinds[augment](View(pixels, landmarks), spec, rng)
@@ -46,8 +46,15 @@ def _plain(view: View, spec: CropSpec, rng: np.random.Generator) -> RGB:
 
 
 def _life(view: View, spec: CropSpec, rng: np.random.Generator) -> RGB:
-    """Send the picture through a random chain and shake the alignment by 3 % of the eyes' distance."""
-    lived = random_chain(view, rng)
+    return _shaken(view, random_chain(view, rng), spec, rng)
+
+
+def _gentle(view: View, spec: CropSpec, rng: np.random.Generator) -> RGB:
+    return _shaken(view, gentle_chain(view, rng), spec, rng)
+
+
+def _shaken(view: View, lived: View, spec: CropSpec, rng: np.random.Generator) -> RGB:
+    """Cut what a chain made of the picture, the alignment shaken by 3 % of the eyes' distance."""
     assert lived.landmarks is not None
     eyes = float(np.hypot(*(lived.landmarks[1] - lived.landmarks[0])))
     shaken = lived.landmarks + rng.normal(0, 0.03 * eyes, (5, 2)).astype(np.float32)
