@@ -22,7 +22,7 @@ def video_article(number: int, result: VideoResult, words: dict[str, str]) -> st
         words: what outcomes are called on the page.
     """
     outcome = result.verdict or result.status
-    order = sorted(result.tracks, key=lambda t: (t.judged == 0, -t.face.verdict.log_odds))
+    order = result.by_suspicion
     if result.status == "error":
         detail = f"<p>{_text(result.error)}</p>"
     elif result.status == "no_face":
@@ -63,7 +63,7 @@ def _track(track: Track, result: VideoResult) -> str:
         ("band without a claim", f"{verdict.band[0]:.3f} to {verdict.band[1]:.3f}"),
         (
             "seen",
-            f"{track.first:.1f} to {track.last:.1f} s in {track.seen} frames, judged in {track.judged}; "
+            f"{track.first:.1f} to {track.last:.1f} s; fit to be judged in {track.judged} of {track.seen} sightings; "
             f"best at {track.best:.1f} s",
         ),
     ]

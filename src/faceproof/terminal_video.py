@@ -35,7 +35,7 @@ def card(result: VideoResult) -> None:
         parts.append(Text(_frames(result), "bright_black"))
     if result.status == "no_face":
         parts.append(Text("No face was found in any of them, so there is no verdict."))
-    order = sorted(result.tracks, key=lambda t: (t.judged == 0, -t.face.verdict.log_odds))
+    order = result.by_suspicion
     parts += [_track(track, track is result.decisive) for track in order[:SHOWN]]
     if len(order) > SHOWN:
         parts.append(Text(f"and {len(order) - SHOWN} more; --json names them all", "bright_black"))
@@ -90,7 +90,7 @@ def _track(track: Track, decisive: bool) -> Table:
     rows.add_row("reasons", Text("\n".join(verdict.reasons)))
     rows.add_row(
         "seen",
-        f"{track.first:.1f} to {track.last:.1f} s, in {track.seen} frames, fit to be judged in {track.judged}; "
+        f"{track.first:.1f} to {track.last:.1f} s; fit to be judged in {track.judged} of {track.seen} sightings; "
         f"best at {track.best:.1f} s",
     )
     rows.add_row("timeline", _spark(track))

@@ -183,6 +183,13 @@ class VideoResult:
         return max(often, key=lambda track: track.face.verdict.log_odds, default=None)
 
     @property
+    def by_suspicion(self) -> tuple[Track, ...]:
+        """The tracks: the one that speaks for the video, then the most suspicious, those never judged last."""
+        first = self.decisive
+        order = sorted(self.tracks, key=lambda t: (t is not first, t.judged == 0, -t.face.verdict.log_odds))
+        return tuple(order)
+
+    @property
     def verdict(self) -> Label | None:
         """The video's verdict; "inconclusive" when no face was fit; None without any face."""
         if self.decisive is not None:
