@@ -164,7 +164,7 @@ class Video:
         try:
             self._stream = self._video_stream()
             self._info = self._header()
-            self._endless = self._info.seconds is None and self.name.lower().startswith(SCHEMES)
+            self._remote = self.name.lower().startswith(SCHEMES)
         except BaseException:
             self._container.close()
             raise
@@ -259,7 +259,8 @@ class Video:
             except (StopIteration, EOFError):
                 return
             except (self._av.FFmpegError, OSError) as err:
-                self.problem = self._words(err)
+                begun = f"the stream ended after {self._last:.1f} s: " if self._remote and self.read else ""
+                self.problem = begun + self._words(err)
                 return
             try:
                 frames = packet.decode()
@@ -338,9 +339,9 @@ class Video:
 
     def _missing_end(self) -> str | None:
         """Hold what was read against the length that the header announces."""
-        if self._endless:
-            return f"the stream ended after {self._last:.1f} s: its sender closed it"
         expected = self._info.seconds
+        if expected is None and self._remote:
+            return f"the stream ended after {self._last:.1f} s: its sender closed it"
         if expected is None or self._until >= 0.95 * expected - 1.0:
             return None
         return (
