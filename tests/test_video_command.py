@@ -114,6 +114,17 @@ def test_annotating_turned_pictures_and_sound_that_begins_earlier(tmp_path: Path
     assert [at for at, _ in ours] == pytest.approx([at for at, _ in theirs], abs=0.03)
 
 
+def test_annotating_what_breaks_off(tmp_path: Path, squares: FaceChecker) -> None:
+    path = write_clip(tmp_path / "a.mkv", [canvas(320, 180, k) for k in range(24)], rate=6, sound="aac")
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * 0.6)])
+    result = check_video(squares, path)
+    assert result.notes
+    annotate_video(path, result, tmp_path / "o.mp4")
+    assert times(tmp_path / "o.mp4") == pytest.approx(times(path), abs=3e-3)
+    assert sound_packets(tmp_path / "o.mp4")
+
+
 def _track(seconds: list[float], *, seen: int | None = None) -> Track:
     verdict = Verdict("photograph", 0.0, -1.0, 0.27, 0.8, 0.01, (0.5, 0.8))
     face = Face((0, 0, 10, 10), ((1, 1),) * 5, 0.9, (), verdict)

@@ -184,6 +184,7 @@ def check(
         for path in pictures:
             results.append(watch(checker, path) if is_video(path) else checker.check(path))
             say(results[-1])
+    watch.write()
     if any(result.status == "error" for result in results):
         raise typer.Exit(1)
 

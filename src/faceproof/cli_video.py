@@ -44,7 +44,7 @@ def video_options(fps: float, scenes: bool, resize: int | None) -> VideoOptions:
 
 
 class Watcher:
-    """Checks videos with a progress bar, and writes what was asked for about the one that is given.
+    """Checks videos with a progress bar; `write` writes what was asked for about the one that is given.
 
     Raises:
         UsageError, OutputError: what is to be written cannot be, said before the work.
@@ -58,6 +58,7 @@ class Watcher:
         from faceproof.video_write import check_output
 
         self._options, self._annotate, self._timeline, self._json = options, annotate, timeline, json
+        self._last: tuple[FaceChecker, str, VideoResult] | None = None
         if (annotate or timeline) and [is_video(path) for path in inputs].count(True) != 1:
             raise UsageError("--annotate and --timeline are about one video; give exactly one")
         if annotate is not None:
@@ -72,9 +73,13 @@ class Watcher:
 
         with terminal_video.watched("checking", hidden=self._json) as progress:
             result = check_video(checker, path, self._options, progress=progress)
-        if result.status != "error":
-            self._write(checker, path, result)
+        self._last = (checker, path, result)
         return result
+
+    def write(self) -> None:
+        """Write what was asked for about the video; its verdict has been said by then."""
+        if self._last is not None and self._last[2].status != "error":
+            self._write(*self._last)
 
     def _write(self, checker: FaceChecker, path: str, result: VideoResult) -> None:
         from faceproof import terminal, terminal_video

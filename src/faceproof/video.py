@@ -32,9 +32,10 @@ __all__ = [
 
 RGB = npt.NDArray[np.uint8]
 
-_ENDINGS = ".mp4 .m4v .mov .qt .3gp .3g2 .webm .mkv .avi .mpg .mpeg .ts .mts .m2ts .flv .ogv .wmv .asf"
+_ENDINGS = ".mp4 .m4v .mov .qt .3gp .3g2 .webm .mkv .avi .mpg .mpeg .mts .m2ts .flv .ogv .wmv .asf"
 VIDEO_SUFFIXES = frozenset(_ENDINGS.split())
-"""Endings that make a file a video when a folder is walked. Content decides how it is decoded."""
+"""Endings that make a file a video when a folder is walked; not .ts, which mostly is TypeScript. Content decides how a
+file is decoded."""
 
 FORMATS = "mov,mp4,matroska,webm,avi,mpeg,mpegvideo,mpegts,flv,ogg,asf,h264,hevc,m4v,mjpeg,yuv4mpegpipe"
 """Containers read from files and pipes, by FFmpeg's names."""

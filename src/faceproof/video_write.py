@@ -134,7 +134,8 @@ class VideoWriter:
 
     def _video_stream(self, rate: float | None) -> Any:
         webm = self.path.suffix.lower() == ".webm"
-        whole = Fraction(rate or 30.0).limit_denominator(1001)
+        usual = rate is not None and 1 <= rate <= 240  # headers announce 90,000 where they do not know
+        whole = Fraction(rate if rate is not None and usual else 30.0).limit_denominator(1001)
         stream = self._out.add_stream("libvpx-vp9" if webm else "libx264", rate=whole)
         stream.width, stream.height = self._size
         stream.pix_fmt = "yuv420p"
@@ -187,11 +188,13 @@ class _Sound:
     def until(self, seconds: float | None) -> None:
         """Write what is heard until then; None: all that is left."""
         while self._input is not None:
-            packet = self._waiting or next(self._packets, None)
+            packet = self._waiting or self._next()
             self._waiting = None
-            if packet is None or (packet.dts is None and not self._encode):
+            if packet is None:
                 self._finish()
                 return
+            if packet.dts is None and not self._encode:
+                continue  # the last, empty one, or one whose time is lost
             at = None if packet.dts is None else float(packet.dts * packet.time_base) - self._start
             if seconds is not None and at is not None and at > seconds:
                 self._waiting = packet
@@ -201,6 +204,12 @@ class _Sound:
     def close(self) -> None:
         """Let the source go."""
         self._container.close()
+
+    def _next(self) -> Any:
+        try:
+            return next(self._packets, None)
+        except (self._av.FFmpegError, OSError):
+            return None  # the source breaks off here
 
     def _pass_on(self, packet: Any) -> None:
         if self._encode:
