@@ -7,6 +7,7 @@ import sys
 import threading
 from fractions import Fraction
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import av
 import cv2
@@ -404,6 +405,27 @@ def test_a_busy_camera(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("faceproof.camera.os.access", lambda path, mode: True)
     with pytest.raises(VideoError, match="in use by another program"):
         Camera(77)
+
+
+def test_a_camera_that_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for OpenCV's capture: two blue-green-red pictures, the first to try it out, then nothing."""
+    picture = np.full((480, 640, 3), (10, 20, 30), np.uint8)
+    capture = MagicMock()
+    capture.read.side_effect = [(True, picture)] * 3 + [(False, None)]
+    fake = MagicMock(resize=cv2.resize, INTER_AREA=cv2.INTER_AREA)
+    fake.VideoCapture.return_value = capture
+    monkeypatch.setattr("faceproof.camera.opencv", lambda: fake)
+    monkeypatch.setattr("faceproof.camera.os.access", lambda path, mode: True)
+    camera = open_frames("7", resize=320)
+    assert (camera.info.width, camera.info.height) == (320, 240)
+    frames = list(camera.frames(EVERY))
+    assert [frame.pixels.shape for frame in frames] == [(240, 320, 3)] * 2
+    assert frames[0].pixels[0, 0].tolist() == [30, 20, 10]
+    assert camera.problem == "camera 7 was lost: it gives no more pictures"
+    camera.close()
+    assert capture.release.called
+    with pytest.raises(UsageError, match="64 to 16384"):
+        open_frames("7", resize=3)
 
 
 def test_the_missing_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -22,12 +23,13 @@ class Camera:
 
     Args:
         number: 0 for the first.
+        resize: longer side in pixels to shrink frames to; None leaves them.
 
     Raises:
         VideoError: there is none of that number, or it gives no picture.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, *, resize: int | None = None) -> None:
         cv2 = opencv()
         with contextlib.suppress(AttributeError):  # OpenCV would write its own lines about cameras
             cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -45,7 +47,8 @@ class Camera:
                 f"camera {number} gives no picture: in use by another program, not permitted, or not there; "
                 "close the other program, or give another number"
             )
-        height, width = first.shape[:2]
+        self._resize = resize
+        height, width = self._shrunk(first).shape[:2]
         self._info = VideoInfo(width, height, "camera", "camera")
 
     @property
@@ -64,7 +67,14 @@ class Camera:
             self.read += 1
             seconds = time.monotonic() - begun
             if choose.takes(seconds, False):
-                yield Frame(self.read - 1, seconds, np.ascontiguousarray(pixels[:, :, ::-1]))
+                yield Frame(self.read - 1, seconds, np.ascontiguousarray(self._shrunk(pixels)[:, :, ::-1]))
+
+    def _shrunk(self, pixels: Any) -> Any:
+        cv2, longer = opencv(), max(pixels.shape[:2])
+        if self._resize is None or longer <= self._resize:
+            return pixels
+        height, width = (max(1, round(side * self._resize / longer)) for side in pixels.shape[:2])
+        return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
 
     def close(self) -> None:
         """Let the camera go."""

@@ -151,8 +151,7 @@ class Video:
         resize: int | None = None,
         live: bool = False,
     ) -> None:
-        if resize is not None and not 64 <= resize <= 16384:
-            raise UsageError(f"frames can be shrunk to a longer side of 64 to 16384 pixels, not {resize}")
+        _check_resize(resize)
         self._av = require("video")
         self.limits, self.resize, self._live = limits or Limits(), resize, live
         self.name = printable(source)
@@ -382,8 +381,14 @@ def open_frames(source: str, *, limits: Limits | None = None, resize: int | None
         PictureError: it cannot be used. UsageError, MissingExtraError: see `Video`.
     """
     if source.isascii() and source.isdigit() and not os.path.lexists(source):
-        return Camera(int(source))
+        _check_resize(resize)
+        return Camera(int(source), resize=resize)
     return Video(source, limits=limits, resize=resize, live=True)
+
+
+def _check_resize(resize: int | None) -> None:
+    if resize is not None and not 64 <= resize <= 16384:
+        raise UsageError(f"frames can be shrunk to a longer side of 64 to 16384 pixels, not {resize}")
 
 
 def _is_cover(stream: Any) -> bool:
