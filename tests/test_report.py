@@ -15,7 +15,7 @@ from PIL import Image
 
 from faceproof import FaceChecker, OutputError
 from faceproof.images import RGB
-from faceproof.reports import check_to_page
+from faceproof.report_pages import check_to_page
 from tests.helpers import run_cli
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -85,7 +85,7 @@ def test_page_is_self_contained_and_inert(checker: FaceChecker, tmp_path: Path, 
     check_to_page([strange], checker, out)
     text = out.read_text(encoding="utf-8")
     page = _parse(text)
-    assert [a.get("type") for t, a in page.seen if t == "script"] == ["application/json"]
+    assert [a.get("type") for t, a in page.seen if t == "script"] == ["application/json"] * 2
     assert "<script>alert" not in text
     for _, attributes in page.seen:
         for key in ("href", "src", "data", "action"):

@@ -18,7 +18,7 @@ def test_the_region_keeps_what_the_crop_needs(astronaut: RGB) -> None:
     """A chain that changes nothing gives the crop of the whole picture."""
     from faceproof.explain import stability
 
-    view = stability._region(astronaut, LANDMARKS)
+    view = stability.face_region(astronaut, LANDMARKS)
     assert max(view.pixels.shape) < max(astronaut.shape)
     assert view.landmarks is not None
     assert ((LANDMARKS - view.landmarks) % 16 == 0).all()
@@ -47,7 +47,7 @@ def test_large_faces_are_shrunk_first() -> None:
     from faceproof.explain import stability
 
     picture = np.random.default_rng(0).integers(0, 256, (3000, 3000, 3), dtype=np.uint8)
-    view = stability.thumbnail(stability._region(picture, LANDMARKS * 10), stability.LARGEST)
+    view = stability.thumbnail(stability.face_region(picture, LANDMARKS * 10), stability.LARGEST)
     assert max(view.pixels.shape) == stability.LARGEST
 
 

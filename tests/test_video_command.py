@@ -204,7 +204,7 @@ def test_check_writes_what_was_asked_for(clip: Path, tmp_path: Path, checker: Fa
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 1
     assert 'data-kind="video"' in page
-    embedded = re.search(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.S)
+    embedded = re.search(r'<script type="application/json" id="faceproof-results">(.*?)</script>', page, re.S)
     expected = check_video(checker, clip, VideoOptions(Sampling(fps=4), 320)).to_dict()
     assert embedded is not None
     assert expected["sha256"] in embedded[1]

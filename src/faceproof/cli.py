@@ -8,15 +8,16 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from faceproof._version import VERSION
 from faceproof.cli_calibrate import calibrate
 from faceproof.cli_evaluate import evaluate
+from faceproof.cli_explain import explain
 from faceproof.cli_import import importing
 from faceproof.cli_live import live
 from faceproof.cli_pretrain import pretrain
@@ -61,6 +62,10 @@ MetadataOption = Annotated[
     typer.Option(
         "--metadata/--no-metadata", help="Read what files say about their origin: EXIF, content credentials, tags."
     ),
+]
+ReportMapsOption = Annotated[
+    int,
+    typer.Option("--report-maps", min=0, metavar="N", help="Pictures of the report with maps; seconds each."),
 ]
 STABILITY_HELP = "Perturb every face and see whether the answer holds: off, quick (3 ways) or full (10 ways)."
 MaxPixelsOption = Annotated[
@@ -143,7 +148,11 @@ def check(
     min_face: MinFaceOption = None,
     max_pixels: MaxPixelsOption = "64M",
     json: Annotated[bool, typer.Option("--json", help="One JSON record a line instead of cards.")] = False,
-    report: Annotated[str | None, typer.Option("--report", metavar="FILE", help="Also write an HTML page.")] = None,
+    report: Annotated[
+        str | None,
+        typer.Option("--report", metavar="FILE", help="Also write an HTML page to file or print.", show_default=False),
+    ] = None,
+    report_maps: ReportMapsOption = 8,
     fps: FpsOption = 2.0,
     scenes: ScenesOption = False,
     resize: ResizeOption = None,
@@ -162,7 +171,7 @@ def check(
     """
     from faceproof import terminal, terminal_video
     from faceproof.cli_video import Watcher, video_options
-    from faceproof.reports import check_to_page, to_json
+    from faceproof.reports import to_json
     from faceproof.video import is_video
     from faceproof.video_records import AnyResult, VideoResult
 
@@ -176,7 +185,12 @@ def check(
     options = _options(model, face_detector, fpr, min_face, max_pixels)
     checker = replace(options, alpha=alpha, stability=stability, metadata=metadata).checker()
     if report is not None:
-        results = check_to_page(pictures, checker, report, on_result=say, watch=watch)
+        from faceproof.report_pages import check_target, check_to_page
+
+        check_target(report)
+        results = check_to_page(
+            pictures, checker, report, maps=report_maps, on_result=say, progress=terminal.counted, watch=watch
+        )
         if not json:
             terminal.note(f"report: {report}")
     else:
@@ -229,6 +243,16 @@ def scan(
         str | None,
         typer.Option("--summary", metavar="FILE", help="Write what the flags are worth as JSON.", show_default=False),
     ] = None,
+    report: Annotated[
+        str | None,
+        typer.Option(
+            "--report",
+            metavar="FILE",
+            help="Write an HTML page: the counts, and the most suspicious pictures checked again in full.",
+            show_default=False,
+        ),
+    ] = None,
+    report_maps: ReportMapsOption = 8,
     model: ModelOption = None,
     face_detector: FaceDetectorOption = None,
     fpr: FprOption = None,
@@ -248,18 +272,29 @@ def scan(
     """
     from faceproof import terminal, terminal_prevalence
     from faceproof.cli_video import video_options
+    from faceproof.errors import UsageError
     from faceproof.flags import Tally
     from faceproof.inputs import Inputs
+    from faceproof.report_pages import Flagged, check_target, scan_to_page
     from faceproof.reports import open_results, scan_to_file
 
+    if report is not None:
+        if out == "-":
+            raise UsageError("--report is about a file of results; give one with --out")
+        check_target(report)
     chosen = Inputs(inputs, all_files=all_files, videos=True)
     options = replace(
         _options(model, face_detector, fpr, min_face, max_pixels),
         alpha=alpha, stability=stability, metadata=metadata, video=video_options(fps, scenes, resize),
     )  # fmt: skip
-    tally = Tally(model, fpr, prevalence, summary=summary, results=out)
+    tally, flagged = Tally(model, fpr, prevalence, summary=summary, results=out), Flagged()
+
+    def seen(record: Mapping[str, Any]) -> None:
+        tally.add(record)
+        flagged.add(record)
+
     with (
-        open_results(out, overwrite=overwrite, on_record=tally.add) as results,
+        open_results(out, overwrite=overwrite, on_record=seen) as results,
         terminal.progress(chosen, hidden=quiet) as bar,
     ):
         before = results.total
@@ -272,6 +307,10 @@ def scan(
         terminal.summary(results, before, chosen.ignored)
     if prevalence is not None or summary is not None:
         terminal_prevalence.flags(tally.finish(), summary, hidden=quiet)
+    if report is not None:
+        scan_to_page(flagged, options, out, report, maps=report_maps, progress=terminal.counted)
+        if not quiet:
+            terminal.note(f"report: {report}")
     if results.counts["error"]:
         raise typer.Exit(1)
 
@@ -302,6 +341,7 @@ def models(
         terminal.model(shown[0])
 
 
+app.command()(explain)
 app.command()(evaluate)
 
 

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping, Sequence
 
 from faceproof.timeline import timeline_svg
 from faceproof.video_records import Track, VideoResult
 
 __all__ = ["video_article"]
 
+GUIDE = "The rates of errors were measured on single pictures; for videos they are a guide, not a promise."
 SHOWN = 40
 """Tracks described one by one, the most suspicious first; the page's JSON has all."""
 
 
-def video_article(number: int, result: VideoResult, words: dict[str, str]) -> str:
+def video_article(number: int, result: VideoResult, words: Mapping[str, str], remarks: Sequence[str] = ()) -> str:
     """Return the article about one video as HTML.
 
     Args:
         number: its place on the page, from 1.
         result: what was found.
         words: what outcomes are called on the page.
+        remarks: sentences besides the result's own notes.
     """
     outcome = result.verdict or result.status
     order = result.by_suspicion
@@ -31,11 +34,11 @@ def video_article(number: int, result: VideoResult, words: dict[str, str]) -> st
         detail = "".join(_track(track, result) for track in order[:SHOWN])
         detail += f"<p>and {len(order) - SHOWN} more</p>" if len(order) > SHOWN else ""
     timeline = timeline_svg(result, title=False) if result.status != "error" else ""
-    notes = "".join(f"<li>{_text(note)}</li>" for note in result.notes)
+    notes = "".join(f"<li>{_text(note)}</li>" for note in (*result.notes, *remarks))
     table = "".join(f"<tr><th scope='row'>{name}</th><td>{_text(value)}</td></tr>" for name, value in _rows(result))
     return f"""<article id="picture-{number}" data-verdict="{outcome}" data-kind="video">
-<header><h2 class="path">{number}. {_text(result.path)}</h2><p><span class="tag {outcome}">{words[outcome]}</span></p></header>
-<div class="wide">{timeline}</div><div class="wide">{detail}{f"<h3>Reading it</h3><ul>{notes}</ul>" if notes else ""}</div>
+<header><h2 class="path">{number}. {_text(result.path)}</h2><div class="verdict {outcome}"><p><b>{words[outcome]}</b><br>{GUIDE}</p></div></header>
+<div class="wide">{timeline}</div><div class="wide">{detail}{f"<h3>Notes</h3><ul>{notes}</ul>" if notes else ""}</div>
 <div class="wide"><table>{table}</table></div></article>"""
 
 

@@ -18,19 +18,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from faceproof.errors import OutputError, PictureError, UsageError
+from faceproof.errors import OutputError, UsageError
 from faceproof.extras import require
-from faceproof.images import RGB, PictureSource, printable
+from faceproof.images import printable
 from faceproof.inputs import IdSet, Inputs, Item
-from faceproof.pipeline import FaceChecker
 from faceproof.records import SCHEMA, STATUSES
-from faceproof.report_html import page, shrink
 from faceproof.scan import Options, scan
-from faceproof.video import is_video
-from faceproof.video_check import check_video
-from faceproof.video_records import VIDEO_SCHEMA, AnyResult, VideoResult
+from faceproof.video_records import VIDEO_SCHEMA, AnyResult
 
-__all__ = ["FORMATS", "ResultFile", "check_to_page", "open_results", "scan_to_file", "to_json"]
+__all__ = ["FORMATS", "ResultFile", "open_results", "scan_to_file", "to_json"]
 
 FORMATS = (".jsonl", ".ndjson", ".csv", ".parquet")
 CSV_COLUMNS = (
@@ -266,56 +262,6 @@ def scan_to_file(
             results.write(result)
             on_result(result)
     results.finish()
-
-
-def check_to_page(
-    pictures: Iterable[PictureSource],
-    checker: FaceChecker,
-    out: str | Path,
-    *,
-    on_result: Callable[[AnyResult], None] = lambda result: None,
-    watch: Callable[[FaceChecker, str], VideoResult] = check_video,
-) -> list[AnyResult]:
-    """Check pictures and videos and write one self-contained HTML page about them.
-
-    Args:
-        pictures: as for `FaceChecker.check`, or paths of videos.
-        checker: to check them with.
-        out: the page's file; replaced as a whole.
-        on_result: called with each result as it comes.
-        watch: checks a video.
-
-    Raises:
-        OutputError: the page cannot be written. Results were handed to `on_result` before.
-    """
-    entries: list[tuple[AnyResult, RGB | None]] = []
-    result: AnyResult
-    shown: RGB | None
-    for picture in pictures:
-        if isinstance(picture, (str, os.PathLike)) and is_video(picture):
-            result = watch(checker, os.fspath(picture))
-            entries.append((result, None))
-            on_result(result)
-            continue
-        # One reading for verdict and page: they cannot speak of two versions of a file.
-        try:
-            loaded = checker.load(picture)
-        except PictureError:
-            result, shown = checker.check(picture), None
-        else:
-            result, shown = checker.check_loaded(loaded), shrink(loaded.pixels)
-        entries.append((result, shown))
-        on_result(result)
-    path = Path(out)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_text(page(entries, checker.card), encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as err:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise OutputError(f"cannot write the report {path} ({err.strerror or err}); check the folder") from err
-    return [result for result, _ in entries]
 
 
 def _write_all(stream: IO[bytes], data: bytes) -> None:

@@ -121,11 +121,15 @@ def _bar(face: Face, width: int = 24) -> Text:
 
 
 class _Rate(ProgressColumn):
-    """Pictures a second, over the recent past."""
+    """Steps a second, over the recent past."""
+
+    def __init__(self, unit: str = "") -> None:
+        super().__init__()
+        self._unit = unit
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.1f} pictures/s", style="cyan")
+        return Text("" if speed is None else f"{speed:.1f}{self._unit}/s", style="cyan")
 
 
 class _Bar:
@@ -169,7 +173,7 @@ def progress(inputs: Inputs, *, hidden: bool = False) -> Iterator[_Bar]:
         yield _Bar(None)
         return
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(),
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(" pictures"), TimeRemainingColumn(),
         TextColumn("{task.fields[flagged]} flagged"),
     )  # fmt: skip
     with Progress(*columns, console=console, transient=True) as live:
@@ -186,7 +190,7 @@ def _count(inputs: Inputs, bar: _Bar) -> None:
 
 @contextlib.contextmanager
 def counted(what: str, *, hidden: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on standard error; give what is to be called with pictures done and in all."""
+    """Show a progress bar on standard error; give what is to be called with steps done and in all."""
     console = new_console(stderr=True)
     if hidden or not console.is_terminal:
         yield lambda done, total: None

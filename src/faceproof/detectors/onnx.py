@@ -18,6 +18,8 @@ Floats = npt.NDArray[np.float32]
 
 EMBEDDING = "embedding"
 """Name of the output that holds the embedding, where a network has one."""
+EVIDENCE = "evidence"
+"""Name of the output that holds the map whose mean, plus a constant, is the score, where a network has one."""
 
 
 class CropNetwork:
@@ -111,6 +113,11 @@ class OnnxDetector:
         """Whether the network gives embeddings too."""
         return EMBEDDING in self._network.outputs
 
+    @property
+    def maps(self) -> bool:
+        """Whether the network gives a map of its score too."""
+        return EVIDENCE in self._network.outputs
+
     def score(self, crops: Crops) -> Floats:
         """Score crops (N, S, S, 3) uint8 RGB; (N,) float32, higher = more likely generated.
 
@@ -132,3 +139,21 @@ class OnnxDetector:
             raise ModelError(f"model {self._card.name} gives no embeddings; export it with outputs score and embedding")
         scores, embeddings = self._network.run(crops, self._score, EMBEDDING)
         return scores.reshape(-1).astype(np.float32), embeddings.astype(np.float32)
+
+    def evidence_map(self, crops: Crops) -> Floats:
+        """Return where the scores of crops (N, S, S, 3) uint8 RGB come from; N at least 1.
+
+        The class activation map of Zhou et al. 2016 (equation 2), without gradients: the mean over a map, plus
+        the bias of the network's last layer, is the score.
+
+        Returns:
+            (N, h, w) float32, rows from the top; score for the whole crop: a cell that covers a share of the
+            crop adds its value times that share. Above 0 speaks for generated.
+
+        Raises:
+            UsageError: `crops` has another shape or type.
+            ModelError: the network gives no map (`maps`).
+        """
+        if not self.maps:
+            raise ModelError(f"model {self._card.name} gives no map of its score; export it with an output {EVIDENCE}")
+        return self._network.run(crops, EVIDENCE)[0].astype(np.float32)

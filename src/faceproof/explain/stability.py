@@ -16,7 +16,7 @@ from faceproof.errors import unknown_name
 from faceproof.faces.alignment import crop_quad
 from faceproof.perturb import RGB, View, thumbnail
 
-__all__ = ["LEVELS", "chains_of", "perturbed_crops"]
+__all__ = ["LEVELS", "chains_of", "face_region", "perturbed_crops"]
 
 LEVELS: dict[str, tuple[str, ...]] = {
     "off": (),
@@ -62,7 +62,7 @@ def perturbed_crops(pixels: RGB, landmarks: npt.ArrayLike, spec: CropSpec, level
     chains = chains_of(level)
     if not chains:
         return ()
-    view = thumbnail(_region(pixels, np.asarray(landmarks, np.float32)), LARGEST)
+    view = thumbnail(face_region(pixels, np.asarray(landmarks, np.float32)), LARGEST)
     found = []
     for number, chain in enumerate(chains):
         after = parse_chain(chain)(view, np.random.default_rng(number))
@@ -71,7 +71,7 @@ def perturbed_crops(pixels: RGB, landmarks: npt.ArrayLike, spec: CropSpec, level
     return tuple(found)
 
 
-def _region(pixels: RGB, landmarks: npt.NDArray[np.float32]) -> View:
+def face_region(pixels: RGB, landmarks: npt.NDArray[np.float32]) -> View:
     """The face's crop with a margin of a tenth, on the grid, inside the picture."""
     quad = crop_quad(landmarks)
     height, width = pixels.shape[:2]
