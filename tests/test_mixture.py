@@ -300,6 +300,25 @@ def test_candidates_that_collapse_are_passed_over() -> None:
     assert np.isnan(result.tried[1].held_out) or result.tried[1].held_out == -np.inf
 
 
+def test_the_next_best_where_the_best_collapses_on_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It held together on the part it was chosen on; met in practice with 16 components, forced here."""
+    x, groups = clouds(200, d=20), [str(n) for n in range(200)]
+    forms = {"components": (1, 2), "kinds": ("diag",), "dims": (4,)}
+    best = choose_mixture(x, groups, **forms).choice
+
+    def collapses(x: object, choice: Choice, *, seed: int = 0) -> Mixture:
+        if choice == best:
+            raise ModelError("collapsed")
+        return fit_mixture(x, choice, seed=seed)
+
+    monkeypatch.setattr("faceproof.anomaly_fitting.fit_mixture", collapses)
+    result = choose_mixture(x, groups, **forms)
+    assert result.choice.components == 3 - best.components
+    assert result.choice.held_out < best.held_out
+    with pytest.raises(ModelError, match="every mixture that stood on a part collapsed on all photographs.*collapsed"):
+        choose_mixture(x, groups, components=(best.components,), kinds=("diag",), dims=(4,))
+
+
 def test_too_few_photographs() -> None:
     with pytest.raises(UsageError, match="49 photographs.*at least 50"):
         choose_mixture(clouds(49), [str(n) for n in range(49)])

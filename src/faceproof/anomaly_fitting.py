@@ -170,7 +170,7 @@ def choose_mixture(
     out = _held_out(x, groups, held, seed)
     inner, outer = x[~out], x[out]
     tried: list[Choice] = []
-    best: tuple[Choice, Mixture] | None = None
+    fits: list[tuple[Choice, Mixture]] = []
     for choice, projection in _combinations(inner, components, kinds, dims):
         try:
             mixture = _fitted(inner, projection, choice, seed)
@@ -178,15 +178,20 @@ def choose_mixture(
             tried.append(replace(choice, problem=str(err)))
             continue
         tried.append(replace(choice, held_out=float(mixture.log_likelihood(outer).mean())))
-        if best is None or tried[-1].held_out > best[0].held_out:
-            best = tried[-1], mixture
-    if best is None:
+        fits.append((tried[-1], mixture))
+    if not fits:
         why = tried[0].problem if tried else f"none of the dimensions {tuple(dims)} fits {inner.shape} embeddings"
         raise ModelError(f"no mixture could be fitted; the first of {len(tried)}: {why}")
-    choice, inner_mixture = best
-    low, centre, high = np.quantile(-inner_mixture.log_likelihood(outer), [0.16, 0.5, 0.84])
-    mixture = fit_mixture(x, choice, seed=seed)
-    return Fitted(mixture, choice, tuple(tried), float(centre), float(max((high - low) / 2, 1e-6)))
+    problems = []
+    for choice, inner_mixture in sorted(fits, key=lambda fit: -fit[0].held_out):
+        try:
+            mixture = fit_mixture(x, choice, seed=seed)
+        except ModelError as err:  # one that stood on a part may still collapse on everything: the next best then
+            problems.append(str(err))
+            continue
+        low, centre, high = np.quantile(-inner_mixture.log_likelihood(outer), [0.16, 0.5, 0.84])
+        return Fitted(mixture, choice, tuple(tried), float(centre), float(max((high - low) / 2, 1e-6)))
+    raise ModelError(f"every mixture that stood on a part collapsed on all photographs; the best one: {problems[0]}")
 
 
 def _held_out(x: Floats, groups: Sequence[str], held: float, seed: int) -> npt.NDArray[np.bool_]:
