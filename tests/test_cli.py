@@ -15,7 +15,10 @@ from faceproof.detectors.store import DEFAULT_MODEL
 from faceproof.images import RGB
 from tests.helpers import run_cli
 
-COMMANDS = ("check", "scan", "models", "doctor", "train", "calibrate", "evaluate", "posts", "study")
+COMMANDS = (
+    "check", "scan", "live", "explain", "map", "posts", "study", "models", "doctor", "train", "pretrain", "calibrate",
+    "evaluate",
+)  # fmt: skip
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         TooLargeError,
         UnreadableError,
         UsageError,
+        VideoError,
     )
     from faceproof.faces.detection import DetectedFace, FaceDetector, RetinaFace, YuNet
     from faceproof.faces.quality import Gates
@@ -45,7 +46,7 @@ _HOMES = {
     "faceproof.detectors.card": ("Card", "OperatingPoint"),
     "faceproof.errors": (
         "DamagedError", "FaceproofError", "MissingExtraError", "ModelError", "NotAPictureError",
-        "OutputError", "PictureError", "TooLargeError", "UnreadableError", "UsageError",
+        "OutputError", "PictureError", "TooLargeError", "UnreadableError", "UsageError", "VideoError",
     ),
     "faceproof.faces.detection": ("DetectedFace", "FaceDetector", "RetinaFace", "YuNet"),
     "faceproof.faces.quality": ("Gates",),
@@ -89,6 +90,7 @@ __all__ = [
     "UnreadableError",
     "UsageError",
     "Verdict",
+    "VideoError",
     "YuNet",
     "__version__",
     "load",

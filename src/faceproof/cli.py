@@ -19,12 +19,14 @@ from faceproof.cli_calibrate import calibrate
 from faceproof.cli_evaluate import evaluate
 from faceproof.cli_explain import explain
 from faceproof.cli_import import importing
+from faceproof.cli_live import live
 from faceproof.cli_map import picture_map
 from faceproof.cli_posts import posts
 from faceproof.cli_pretrain import pretrain
 from faceproof.cli_reference import reference
 from faceproof.cli_study import study
 from faceproof.cli_train import train
+from faceproof.cli_video import FpsOption, ResizeOption, ScenesOption
 
 if TYPE_CHECKING:
     from faceproof.scan import Options
@@ -137,7 +139,8 @@ def _root(
 @app.command()
 def check(
     pictures: Annotated[
-        list[str], typer.Argument(metavar="PICTURE...", help="Paths or http(s) URLs.", show_default=False)
+        list[str],
+        typer.Argument(metavar="PICTURE...", help="Pictures and videos: paths or http(s) URLs.", show_default=False),
     ],
     model: ModelOption = None,
     face_detector: FaceDetectorOption = None,
@@ -153,29 +156,52 @@ def check(
         typer.Option("--report", metavar="FILE", help="Also write an HTML page to file or print.", show_default=False),
     ] = None,
     report_maps: ReportMapsOption = 8,
+    fps: FpsOption = 2.0,
+    scenes: ScenesOption = False,
+    resize: ResizeOption = None,
+    annotate: Annotated[
+        str | None,
+        typer.Option("--annotate", metavar="FILE", help="One video: write it again with boxes, verdicts and sound."),
+    ] = None,
+    timeline: Annotated[
+        str | None, typer.Option("--timeline", metavar="FILE", help="One video: write its timeline as SVG.")
+    ] = None,
 ) -> None:
     """Check pictures: one card per face with verdict, probability, threshold, reasons, stability and quality.
 
-    For folders and many pictures use `faceproof scan`.
+    Videos give one verdict for each person that is followed through them. For folders and many pictures use
+    `faceproof scan`; for cameras and streams `faceproof live`.
     """
-    from faceproof import terminal
+    from faceproof import terminal, terminal_video
+    from faceproof.cli_video import Watcher, video_options
     from faceproof.reports import to_json
+    from faceproof.video import is_video
+    from faceproof.video_records import AnyResult, VideoResult
 
+    def say(result: AnyResult) -> None:
+        if json:
+            print(to_json(result.to_dict()), flush=True)
+        else:
+            terminal_video.card(result) if isinstance(result, VideoResult) else terminal.card(result)
+
+    watch = Watcher(pictures, video_options(fps, scenes, resize), annotate=annotate, timeline=timeline, json=json)
     options = _options(model, face_detector, fpr, min_face, max_pixels)
     checker = replace(options, alpha=alpha, stability=stability, metadata=metadata).checker()
-    say = (lambda result: print(to_json(result.to_dict()), flush=True)) if json else terminal.card
     if report is not None:
         from faceproof.report_pages import check_target, check_to_page
 
         check_target(report)
-        results = check_to_page(pictures, checker, report, maps=report_maps, on_result=say, progress=terminal.counted)
+        results = check_to_page(
+            pictures, checker, report, maps=report_maps, on_result=say, progress=terminal.counted, watch=watch
+        )
         if not json:
             terminal.note(f"report: {report}")
     else:
         results = []
-        for result in checker.check_many(pictures, batch=1):
-            results.append(result)
-            say(result)
+        for path in pictures:
+            results.append(watch(checker, path) if is_video(path) else checker.check(path))
+            say(results[-1])
+    watch.write()
     if any(result.status == "error" for result in results):
         raise typer.Exit(1)
 
@@ -238,13 +264,17 @@ def scan(
     metadata: MetadataOption = True,
     min_face: MinFaceOption = None,
     max_pixels: MaxPixelsOption = "64M",
+    fps: FpsOption = 2.0,
+    scenes: ScenesOption = False,
+    resize: ResizeOption = None,
 ) -> None:
-    """Scan folders, globs, manifests or lists into one file of results, one record a picture.
+    """Scan folders, globs, manifests or lists into one file of results, one record a picture or video.
 
     Stop it whenever you like: the same command goes on where it stopped. With --prevalence or --summary it also says
     what a flag is worth: false alarms to expect, how many flags are right, and the prevalence the flags speak for.
     """
     from faceproof import terminal, terminal_prevalence
+    from faceproof.cli_video import video_options
     from faceproof.errors import UsageError
     from faceproof.flags import Tally
     from faceproof.inputs import Inputs
@@ -255,9 +285,11 @@ def scan(
         if out == "-":
             raise UsageError("--report is about a file of results; give one with --out")
         check_target(report)
-    chosen = Inputs(inputs, all_files=all_files)
-    options = _options(model, face_detector, fpr, min_face, max_pixels)
-    options = replace(options, alpha=alpha, stability=stability, metadata=metadata)
+    chosen = Inputs(inputs, all_files=all_files, videos=True)
+    options = replace(
+        _options(model, face_detector, fpr, min_face, max_pixels),
+        alpha=alpha, stability=stability, metadata=metadata, video=video_options(fps, scenes, resize),
+    )  # fmt: skip
     tally, flagged = Tally(model, fpr, prevalence, summary=summary, results=out), Flagged()
 
     def seen(record: Mapping[str, Any]) -> None:
@@ -336,6 +368,7 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="The findings as JS
 
 
 app.add_typer(importing, name="import")
+app.command()(live)
 app.command()(train)
 app.command()(pretrain)
 app.command()(calibrate)

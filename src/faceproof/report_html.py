@@ -19,7 +19,9 @@ from faceproof.explanation import Explanation
 from faceproof.explanation_html import MAP_STYLE, map_section
 from faceproof.extras import opencv
 from faceproof.records import Face, ImageResult, Stability, Verdict
+from faceproof.report_video import video_article
 from faceproof.report_words import NOT_TESTED, Terms, guarantee, limits
+from faceproof.video_records import AnyResult, VideoResult
 
 __all__ = ["REPORT_SCHEMA", "Entry", "page", "shrink"]
 
@@ -76,7 +78,7 @@ article+article{break-before:page}svg.picture{max-height:75mm}header,figure,tr,.
 
 @dataclass(frozen=True)
 class Entry:
-    """One picture of a report.
+    """One picture or video of a report.
 
     Attributes:
         result: what was found.
@@ -85,7 +87,7 @@ class Entry:
         notes: sentences on this picture, such as why there are no maps.
     """
 
-    result: ImageResult
+    result: AnyResult
     shown: npt.NDArray[np.uint8] | None = None
     explanation: Explanation | None = None
     notes: tuple[str, ...] = ()
@@ -139,6 +141,8 @@ def _row(name: str, value: str) -> str:
 
 def _article(number: int, entry: Entry, terms: Terms) -> str:
     result = entry.result
+    if isinstance(result, VideoResult):
+        return video_article(number, result, WORDS, entry.notes)
     outcome = result.verdict or result.status
     figure = "" if entry.shown is None else _figure(result, entry.shown)
     detail = f"<p>{_text(result.error)}</p>" if result.status == "error" else ""

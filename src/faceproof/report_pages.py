@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import heapq
 import html
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -16,16 +18,20 @@ from faceproof.errors import OutputError, PictureError, UsageError
 from faceproof.explanation import explain_loaded
 from faceproof.images import PictureSource, printable
 from faceproof.pipeline import FaceChecker
-from faceproof.records import STATUSES, ImageResult
+from faceproof.records import STATUSES
 from faceproof.report_html import WORDS, Entry, page, shrink
 from faceproof.report_words import Terms
 from faceproof.scan import Options
 from faceproof.tables import write_atomically
+from faceproof.video import is_video
+from faceproof.video_check import VideoOptions, check_video
+from faceproof.video_records import AnyResult, VideoResult
 
 __all__ = ["MAPPED", "Flagged", "check_target", "check_to_page", "scan_to_page"]
 
 MAPPED, SHOWN = 8, 20
 """Pictures of a page with maps (seconds each), and flagged pictures of a scan that are shown at all."""
+Watch = Callable[[FaceChecker, str], VideoResult]
 Step = Callable[[int, int], None]
 Progress = Callable[[str], contextlib.AbstractContextManager[Step]]
 """A few words -> a context that gives what is called with steps done and in all: `terminal.counted`."""
@@ -52,18 +58,20 @@ def check_to_page(
     out: str | Path,
     *,
     maps: int = MAPPED,
-    on_result: Callable[[ImageResult], None] = lambda result: None,
+    on_result: Callable[[AnyResult], None] = lambda result: None,
     progress: Progress = _silent,
-) -> list[ImageResult]:
-    """Check pictures and write one self-contained HTML page about them.
+    watch: Watch = check_video,
+) -> list[AnyResult]:
+    """Check pictures and videos and write one self-contained HTML page about them.
 
     Args:
-        pictures: as for `FaceChecker.check`.
+        pictures: as for `FaceChecker.check`, or paths of videos.
         checker: to check them with.
         out: the page's file; replaced as a whole.
         maps: the first so many judged pictures get maps of the face that decides, each with its deletion test.
         on_result: called with each result as it comes.
         progress: shows how far the maps are.
+        watch: checks a video.
 
     Raises:
         UsageError: `maps` is below 0.
@@ -74,7 +82,7 @@ def check_to_page(
     entries: list[Entry] = []
     for picture in pictures:
         left = maps - sum(entry.explanation is not None for entry in entries)
-        entries.append(_entry(picture, checker, on_result, progress if left > 0 else None))
+        entries.append(_entry(picture, checker, on_result, progress if left > 0 else None, watch))
     write_atomically(out, page(entries, Terms.of(checker)))
     return [entry.result for entry in entries]
 
@@ -82,10 +90,15 @@ def check_to_page(
 def _entry(
     picture: PictureSource,
     checker: FaceChecker,
-    on_result: Callable[[ImageResult], None],
+    on_result: Callable[[AnyResult], None],
     progress: Progress | None,
+    watch: Watch,
 ) -> Entry:
-    """Check one picture; with `progress`, make its maps."""
+    """Check one picture or video; with `progress`, make a picture's maps."""
+    if isinstance(picture, (str, os.PathLike)) and is_video(picture):
+        video = watch(checker, os.fspath(picture))
+        on_result(video)
+        return Entry(video)
     # One reading for verdict, page and maps: they cannot speak of two versions of a file.
     try:
         loaded = checker.load(picture)
@@ -171,7 +184,7 @@ def scan_to_page(
     with progress("flagged pictures") as step:
         for done, record in enumerate(top):
             step(done, len(top))
-            entries.append(_again(record, checker, with_maps=done < maps))
+            entries.append(_again(record, checker, options.video, with_maps=done < maps))
         step(len(top), len(top))
     facts = {
         "results": printable(Path(results).name),
@@ -184,9 +197,10 @@ def scan_to_page(
     write_atomically(out, page(entries, Terms.of(checker), about=_counts(facts, checker.rule.fpr), facts=facts))
 
 
-def _again(record: Mapping[str, Any], checker: FaceChecker, *, with_maps: bool) -> Entry:
+def _again(record: Mapping[str, Any], checker: FaceChecker, video: VideoOptions, *, with_maps: bool) -> Entry:
     """Check a flagged picture once more, and say where that differs from the scan."""
-    entry = _entry(record["path"], checker, lambda result: None, _silent if with_maps else None)
+    watch = functools.partial(check_video, options=video)
+    entry = _entry(record["path"], checker, lambda result: None, _silent if with_maps else None, watch)
     result, notes = entry.result, [f"in the scan: {record['verdict']}, probability {record['probability']:.3f}"]
     if result.status == "error":
         notes.append(

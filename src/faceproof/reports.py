@@ -23,9 +23,10 @@ from faceproof.extras import require
 from faceproof.images import printable
 from faceproof.inputs import IdSet, Inputs, Item
 from faceproof.journals import cut_torn_line, lock, write_all
-from faceproof.records import SCHEMA, STATUSES, ImageResult
+from faceproof.records import SCHEMA, STATUSES
 from faceproof.scan import Options, scan
 from faceproof.tables import spreadsheet_safe
+from faceproof.video_records import VIDEO_SCHEMA, AnyResult
 
 __all__ = ["FORMATS", "ResultFile", "open_results", "read_results", "scan_to_file", "to_json"]
 
@@ -83,7 +84,7 @@ class ResultFile:
         """Records of this and earlier runs."""
         return sum(self.counts[status] for status in STATUSES)
 
-    def write(self, result: ImageResult) -> None:
+    def write(self, result: AnyResult) -> None:
         """Write one record, whole or not at all.
 
         Raises:
@@ -237,7 +238,7 @@ def scan_to_file(
     options: Options,
     *,
     workers: int | None = None,
-    on_result: Callable[[ImageResult], None] = lambda result: None,
+    on_result: Callable[[AnyResult], None] = lambda result: None,
     on_skip: Callable[[], None] = lambda: None,
 ) -> None:
     """Check all inputs that have no record yet and write their records.
@@ -315,7 +316,7 @@ def _ours(record: Any, path: Path, where: str) -> Record:
     """Return a record that is one of ours as far as going on needs it; raise otherwise."""
     if (
         not isinstance(record, dict)
-        or record.get("schema") != SCHEMA
+        or record.get("schema") not in (SCHEMA, VIDEO_SCHEMA)
         or not isinstance(record.get("path"), str)
         or record.get("status") not in STATUSES
         or not isinstance(record.get("verdict"), (str, type(None)))

@@ -7,6 +7,7 @@ killed it: its neighbours are checked again, it becomes a record with status "er
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -15,7 +16,9 @@ from faceproof.faces.quality import Gates
 from faceproof.images import Limits
 from faceproof.inputs import Item
 from faceproof.pipeline import FaceChecker
-from faceproof.records import ImageResult
+from faceproof.video import VIDEO_SUFFIXES, is_video
+from faceproof.video_check import VideoOptions, check_video, failed_video
+from faceproof.video_records import AnyResult
 from faceproof.workers import CHUNK, Job, default_workers, in_order
 
 __all__ = ["Options", "default_workers", "scan"]
@@ -38,6 +41,7 @@ class Options:
     alpha: float | None = None
     stability: str = "off"
     metadata: bool = True
+    video: VideoOptions = field(default_factory=VideoOptions)
 
     def checker(self) -> FaceChecker:
         """Make a checker with one thread."""
@@ -48,7 +52,7 @@ class Options:
         )  # fmt: skip
 
 
-def scan(items: Iterable[Item], options: Options, *, workers: int | None = None) -> Generator[ImageResult, None, None]:
+def scan(items: Iterable[Item], options: Options, *, workers: int | None = None) -> Generator[AnyResult, None, None]:
     """Check every item; yield one result each, in order.
 
     Args:
@@ -66,34 +70,56 @@ def scan(items: Iterable[Item], options: Options, *, workers: int | None = None)
     checker = options.checker()
     iterator = iter(items)
     first = list(itertools.islice(iterator, 2 * CHUNK))
-    if count == 1 or len(first) < 2 * CHUNK:
-        yield from _check(checker, itertools.chain(first, iterator))
+    few = len(first) < 2 * CHUNK and not (len(first) > 1 and any(map(_long, first)))
+    if count == 1 or few:
+        yield from _check(checker, itertools.chain(first, iterator), options.video)
     else:
-        job = Job(_begin, (options,), _work, lambda item: checker.failed(item.path, KILLED))
+        job: Job[Item, AnyResult] = Job(_begin, (options,), _work, lambda item: _lost(checker, item), _long)
         yield from in_order(itertools.chain(first, iterator), job, count)
 
 
-def _check(checker: FaceChecker, items: Iterable[Item]) -> Iterator[ImageResult]:
-    """Check items; those that already carry an error pass through in their place."""
-    for failed, run in itertools.groupby(items, key=lambda item: item.error is not None):
-        if failed:
+def _check(checker: FaceChecker, items: Iterable[Item], video: VideoOptions) -> Iterator[AnyResult]:
+    """Check items, pictures and videos; those that already carry an error pass through in their place."""
+    for kind, run in itertools.groupby(items, key=_kind):
+        if kind == "error":
             yield from (checker.failed(item.path, item.error or "") for item in run)
+        elif kind == "video":
+            yield from (check_video(checker, item.path, video) for item in run)
         else:
             yield from checker.check_many(item.path for item in run)
 
 
-_worker_checker: FaceChecker | None = None
+def _long(item: Item) -> bool:
+    """Whether an item takes as long as many pictures, by its name alone: this process does not read files."""
+    return os.path.splitext(item.path)[1].lower() in VIDEO_SUFFIXES
+
+
+def _lost(checker: FaceChecker, item: Item) -> AnyResult:
+    """The record of a file that killed its worker."""
+    if _kind(item) == "video":
+        return failed_video(checker, item.path, KILLED)
+    return checker.failed(item.path, KILLED)
+
+
+def _kind(item: Item) -> str:
+    if item.error is not None:
+        return "error"
+    return "video" if is_video(item.path) else "picture"
+
+
+_worker: tuple[FaceChecker, VideoOptions] | None = None
 
 
 def _begin(options: Options) -> None:
     """Start of a worker: its own checker."""
-    global _worker_checker  # noqa: PLW0603  (a worker process has this one state)
+    global _worker  # noqa: PLW0603  (a worker process has this one state)
     from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = max(options.limits.max_pixels, Image.MAX_IMAGE_PIXELS or 0)
-    _worker_checker = options.checker()
+    _worker = options.checker(), options.video
 
 
-def _work(part: list[Item]) -> list[ImageResult]:
-    assert _worker_checker is not None  # _begin ran first
-    return list(_check(_worker_checker, part))
+def _work(part: list[Item]) -> list[AnyResult]:
+    assert _worker is not None  # _begin ran first
+    checker, video = _worker
+    return list(_check(checker, part, video))

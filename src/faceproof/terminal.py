@@ -23,6 +23,7 @@ from faceproof.inputs import Inputs
 from faceproof.recalibration import Recalibration
 from faceproof.records import Face, ImageResult, Stability
 from faceproof.reports import ResultFile
+from faceproof.video_records import AnyResult
 
 __all__ = [
     "card", "counted", "findings", "model", "models", "new_console", "note", "progress", "recalibration", "reference",
@@ -139,7 +140,7 @@ class _Bar:
         self._task = None if live is None else live.add_task("checking", total=None, flagged=0)
         self._flagged = self._skipped = 0
 
-    def checked(self, result: ImageResult) -> None:
+    def checked(self, result: AnyResult) -> None:
         """One more picture has its record."""
         self._flagged += result.verdict == "generated"
         if self._live is not None and self._task is not None:

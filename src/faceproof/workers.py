@@ -50,21 +50,24 @@ class Job(Generic[T, R]):
         arguments: for `begin`; they travel to the worker.
         work: called in a worker with up to `CHUNK` items; returns a result for each.
         lost: called here for an item that killed its worker; returns what stands in for it.
+        alone: whether an item is handed out by itself, because it takes as long as many others.
     """
 
     begin: Callable[..., None]
     arguments: tuple[Any, ...]
     work: Callable[[list[T]], list[R]]
     lost: Callable[[T], R]
+    alone: Callable[[T], bool] = lambda item: False
 
 
 def in_order(items: Iterator[T], job: Job[T, R], workers: int) -> Iterator[R]:
     """Work on every item with `workers` processes; yield one result each, in order. Items are read lazily."""
     pool = _Pool(job, workers)
     pending: deque[tuple[list[T], Future[list[R]]]] = deque()
+    parts = _parts(items, job.alone)
     try:
         while True:
-            while len(pending) < AHEAD * workers and (part := list(itertools.islice(items, CHUNK))):
+            while len(pending) < AHEAD * workers and (part := next(parts, None)):
                 pending.append((part, pool.submit(part)))
             if not pending:
                 return
@@ -79,6 +82,13 @@ def in_order(items: Iterator[T], job: Job[T, R], workers: int) -> Iterator[R]:
             yield from results
     finally:
         pool.close()
+
+
+def _parts(items: Iterator[T], alone: Callable[[T], bool]) -> Iterator[list[T]]:
+    """Up to `CHUNK` items that follow each other; one that is handed out alone is a part of its own."""
+    for long, run in itertools.groupby(items, key=alone):
+        while part := list(itertools.islice(run, 1 if long else CHUNK)):
+            yield part
 
 
 class _Pool(Generic[T, R]):
