@@ -85,7 +85,7 @@ def test_strict_threshold_and_min_face() -> None:
     ("arguments", "message"),
     [
         (["check"], "Missing argument"),
-        (["check", "x.jpg", "--fpr", "0.0003"], "no threshold for a false-alarm rate of 0.0003"),
+        (["check", "x.jpg", "--fpr", "0.0003"], "cannot promise a false-alarm rate of 0.0003"),
         (["check", "x.jpg", "--model", "lite0"], "unknown model"),
         (["check", "x.jpg", "--max-pixels", "many"], "is not a number"),
         (["check", "x.jpg", "--max-pixels", "0"], "limits must be positive"),

@@ -146,7 +146,7 @@ def test_weights_that_are_no_network(copy: Path) -> None:
 def test_unknown_names_list_the_known() -> None:
     with pytest.raises(UsageError, match=f"did you mean '{DEFAULT_MODEL}'"):
         FaceChecker(DEFAULT_MODEL[:-1])
-    with pytest.raises(UsageError, match=r"it has: 0\.05, 0\.01, 0\.001"):
+    with pytest.raises(UsageError, match=r"rate of 0\.0005; give at least 0\.0012 or 0\.001 \(extrapolated\)"):
         FaceChecker(fpr=0.0005)  # fewer than one of the photographs it was calibrated on
 
 

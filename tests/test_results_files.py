@@ -778,7 +778,7 @@ def test_a_report_onto_a_full_disk(tiny_disk: Path, tmp_path: Path, face_jpeg: b
     done = run_cli("check", "--json", picture, "--report", page)
     assert done.returncode == 1
     assert json.loads(done.stdout)["status"] == "ok"
-    assert re.fullmatch(r"faceproof: cannot write the report [^\n]*No space left[^\n]*\n", done.stderr)
+    assert re.fullmatch(r"faceproof: cannot write [^\n]*page\.html[^\n]*No space left[^\n]*\n", done.stderr)
     assert page.read_text() == "the old page"
     assert names_in(tiny_disk) == ["filler", "page.html"]
 

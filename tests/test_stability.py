@@ -7,7 +7,9 @@ import pytest
 
 from faceproof import FaceChecker, UsageError
 from faceproof.detectors.crops import CropSpec, cut
+from faceproof.detectors.onnx import OnnxDetector
 from faceproof.explain.stability import LEVELS, perturbed_crops
+from faceproof.fusion import ANOMALY, SUPERVISED
 from faceproof.images import RGB
 
 LANDMARKS = np.array([[185, 110], [240, 108], [214, 140], [192, 168], [238, 167]], np.float32)
@@ -69,9 +71,13 @@ def test_a_check_with_its_certificate(astronaut: RGB, checker: FaceChecker) -> N
     given = dict(face.verdict.stability.probabilities)
     assert tuple(given) == LEVELS["full"]
     crops = perturbed_crops(astronaut, np.array(face.landmarks), steady.card.crop, "full")
-    scores = steady.detector.score(np.stack([crop for _, crop in crops]))
-    for (chain, _), score in zip(crops, scores, strict=True):
-        assert given[chain] == pytest.approx(steady.card.calibration.probability(float(score)), abs=1e-3)
+    assert isinstance(steady.detector, OnnxDetector)
+    assert steady.scorer is not None
+    scores, embeddings = steady.detector.score_and_embed(np.stack([crop for _, crop in crops]))
+    unlike = steady.scorer.score(embeddings)
+    for (chain, _), score, far in zip(crops, scores, unlike, strict=True):
+        pieces = steady.combiner.evidence({SUPERVISED: float(score), ANOMALY: float(far)})
+        assert given[chain] == pytest.approx(1 / (1 + np.exp(-sum(piece.weight for piece in pieces))), abs=1e-3)
     assert face.verdict.probability == pytest.approx(checker.check(astronaut).faces[0].verdict.probability, abs=1e-3)
 
 

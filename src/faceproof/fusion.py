@@ -76,7 +76,7 @@ class Rule:
         return "photograph" if log_odds < self.low else "inconclusive"
 
 
-def _rule(conformal: Conformal, fpr: float, alpha: float, name: str) -> Rule:
+def _rule(conformal: Conformal, fpr: float, alpha: float, name: str, more: str = "") -> Rule:
     """Limits that keep both promises: where both classes or neither stay possible, nothing is claimed."""
     high, low = conformal.high(fpr), conformal.low(alpha)
     if math.isinf(high) or math.isinf(low):
@@ -88,6 +88,7 @@ def _rule(conformal: Conformal, fpr: float, alpha: float, name: str) -> Rule:
         raise UsageError(
             f"{name} was calibrated on {count} such faces, which cannot promise a {short} of "
             f"{fpr if math.isinf(high) else alpha:g}; give at least {1 / (count + 1):.2g}"
+            f"{more if math.isinf(high) else ''}"
         )
     return Rule(max(high, low), min(high, low), high, fpr, alpha, len(conformal.photographs))
 
@@ -269,7 +270,8 @@ class Fusion:
             point = beyond[0]
             low = min(self.conformal.low(self.alpha if alpha is None else alpha), point.low)
             return Rule(point.high, low, point.threshold, wanted, None, point.photographs)
-        return _rule(self.conformal, wanted, self.alpha if alpha is None else alpha, "this fusion")
+        more = "".join(f" or {point.fpr:g} (extrapolated)" for point in self.points)
+        return _rule(self.conformal, wanted, self.alpha if alpha is None else alpha, "this fusion", more)
 
     def alarm(self, scores: Mapping[str, float]) -> float | None:
         """Return the share of photographs as unlike photographs as this face, if it is at most the alarm's."""
