@@ -12,6 +12,7 @@ EXTRAS = {
     "heif": ("pillow_heif",),
     "evaluate": ("matplotlib",),
     "provenance": ("c2pa",),
+    "duplicates": ("pdqhash",),
     "train": ("torch", "timm", "safetensors", "onnx", "onnxscript", "lightning_fabric"),
 }
 """Extra in pyproject.toml -> the modules it brings that are imported by name."""
