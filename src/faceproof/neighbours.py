@@ -119,7 +119,7 @@ def _table(
 ) -> Pairs:
     """Pairs that agree in the chosen blocks and in no earlier choice of blocks."""
     key = _key(hashes & np.bitwise_or.reduce(masks[list(chosen)]))
-    order = np.argsort(key, kind="stable")
+    order = np.argsort(key)
     key = key[order]
     # A pair is found in every table whose blocks agree. It counts in the first, where no earlier block agrees too.
     earlier = masks[[block for block in range(chosen[-1]) if block not in chosen]]
