@@ -22,10 +22,12 @@ from faceproof.errors import OutputError, PictureError, UsageError
 from faceproof.extras import require
 from faceproof.images import PictureSource, printable
 from faceproof.inputs import IdSet, Inputs, Item
+from faceproof.journals import cut_torn_line, lock, write_all
 from faceproof.pipeline import FaceChecker
 from faceproof.records import SCHEMA, STATUSES, ImageResult
 from faceproof.report_html import page, shrink
 from faceproof.scan import Options, scan
+from faceproof.tables import spreadsheet_safe
 
 __all__ = ["FORMATS", "ResultFile", "check_to_page", "open_results", "scan_to_file", "to_json"]
 
@@ -93,7 +95,7 @@ class ResultFile:
         record = result.to_dict()
         data = (to_json(record) + "\n").encode()
         try:
-            _write_all(self._stream, data)
+            write_all(self._stream, data)
         except BrokenPipeError:
             raise
         except OSError as err:
@@ -206,7 +208,7 @@ def open_results(
     except OSError as err:
         raise OutputError(f"cannot write {live} ({err.strerror or err}); check the folder and its permissions") from err
     try:
-        _lock(stream, live)
+        lock(stream, live)
     except OutputError:
         stream.close()
         raise
@@ -220,7 +222,7 @@ def open_results(
             if journal is not None and path.exists():
                 results._take(_read(path))
             results._take(_read_lines(live))
-            results._good = _cut_torn_line(stream)
+            results._good = cut_torn_line(stream)
     except BaseException as err:
         if made and not os.fstat(stream.fileno()).st_size:
             live.unlink(missing_ok=True)
@@ -306,47 +308,6 @@ def check_to_page(
     return [result for result, _ in entries]
 
 
-def _write_all(stream: IO[bytes], data: bytes) -> None:
-    """An unbuffered write may take a part; the rest follows or an OSError says why not."""
-    view = memoryview(data)
-    while view:
-        view = view[stream.write(view) :]
-    stream.flush()
-
-
-def _lock(stream: IO[bytes], path: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # not on this system
-        return
-    try:
-        fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise OutputError(f"another scan is writing {path}; wait for it, or choose another file") from None
-    except OSError:  # devices and some network file systems cannot be locked
-        return
-    if not os.fstat(stream.fileno()).st_nlink:
-        # Made, left empty and removed by another scan between our opening and locking it.
-        raise OutputError(f"another scan has just given up {path}; run the command again")
-
-
-def _cut_torn_line(stream: IO[bytes]) -> int:
-    """Cut the file after its last complete line; return its length."""
-    end = stream.seek(0, os.SEEK_END)
-    position = end
-    while position > 0:
-        start = max(0, position - (1 << 16))
-        stream.seek(start)
-        newline = stream.read(position - start).rfind(b"\n")
-        if newline >= 0:
-            position = start + newline + 1
-            break
-        position = start
-    if position < end:
-        os.ftruncate(stream.fileno(), position)
-    return position
-
-
 def _read(path: Path) -> Iterator[Record]:
     ending = path.suffix.lower()
     if ending == ".csv":
@@ -397,7 +358,7 @@ def _write_csv(path: Path, records: Iterable[Record]) -> None:
         writer = csv.DictWriter(stream, CSV_COLUMNS)
         writer.writeheader()
         for record in records:
-            writer.writerow({key: _escape(value) for key, value in _flat(record).items()})
+            writer.writerow({key: spreadsheet_safe(value) for key, value in _flat(record).items()})
 
 
 def _flat(record: Record) -> dict[str, Any]:
@@ -411,14 +372,6 @@ def _flat(record: Record) -> dict[str, Any]:
     row["quality"] = ";".join(reason["code"] for reason in shown["quality"]) if shown else ""
     row |= dict(zip(("x0", "y0", "x1", "y1"), shown["box"] if shown else ("",) * 4, strict=True))
     return row
-
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
-
-
-def _escape(value: Any) -> Any:
-    """Keep spreadsheets from running a file name as a formula (OWASP: CSV injection)."""
-    return "'" + value if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def _read_csv(path: Path) -> Iterator[Record]:

@@ -15,7 +15,9 @@ from pathlib import Path
 from faceproof._version import VERSION
 from faceproof.errors import OutputError
 
-__all__ = ["provenance", "well_formed", "write_atomically", "write_table"]
+__all__ = ["provenance", "spreadsheet_safe", "well_formed", "write_atomically", "write_table"]
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
 def write_atomically(path: str | Path, content: str | bytes) -> None:
@@ -57,6 +59,11 @@ def write_table(path: Path, said: str, columns: Sequence[str], rows: Iterable[Se
 def well_formed(text: str) -> str:
     """Return text that UTF-8 can hold: bytes of names that are none become escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def spreadsheet_safe(value: object) -> object:
+    """Keep spreadsheets from running text such as a file name as a formula (OWASP: CSV injection)."""
+    return "'" + value if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def provenance(data: str) -> str:
