@@ -6,7 +6,7 @@ A picture that cannot be read becomes a record with status "error", as in a scan
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
