@@ -115,6 +115,7 @@ RANKS = {
     "faceproof.evaluation_run": 8,
     "faceproof.hash_files": 8,
     "faceproof.plots": 8,
+    "faceproof.terminal_duplicates": 8,
     "faceproof.terminal_evaluation": 8,
     "faceproof.terminal_prevalence": 8,
     "faceproof.cli_evaluate": 9,

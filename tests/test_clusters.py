@@ -35,9 +35,7 @@ def _all_distances(hashes: Hashes) -> np.ndarray:
 
 def _brute_force(hashes: Hashes, radius: int) -> set[tuple[int, int, int]]:
     apart = _all_distances(hashes)
-    return {
-        (a, b, int(apart[a, b])) for a, b in itertools.combinations(range(len(hashes)), 2) if apart[a, b] <= radius
-    }
+    return {(a, b, int(apart[a, b])) for a, b in itertools.combinations(range(len(hashes)), 2) if apart[a, b] <= radius}
 
 
 @pytest.mark.parametrize(("words", "radius"), [(1, 0), (1, 3), (1, 9), (4, 0), (4, 5), (4, 31)])

@@ -16,6 +16,7 @@ import typer
 
 from faceproof._version import VERSION
 from faceproof.cli_calibrate import calibrate
+from faceproof.cli_duplicates import duplicates
 from faceproof.cli_evaluate import evaluate
 from faceproof.cli_import import importing
 from faceproof.cli_pretrain import pretrain
@@ -272,6 +273,7 @@ def models(
 
 
 app.command()(evaluate)
+app.command()(duplicates)
 
 
 @app.command()

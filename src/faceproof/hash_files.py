@@ -285,9 +285,7 @@ def _write_clusters(writer: Any, file: HashFile, found: Clusters, groups: int, m
         if not found.labels[place]:
             text = record.hashes[0] if record.hashes else ""
             error = spreadsheet_safe(record.error or "")
-            writer.writerow(
-                ("", spreadsheet_safe(record.path), text, "", "", int(record.flat), record.status, error)
-            )
+            writer.writerow(("", spreadsheet_safe(record.path), text, "", "", int(record.flat), record.status, error))
     return tuple(Group(label, int(found.sizes[label - 1]), tuple(few)) for label, few in kept.items())
 
 
