@@ -188,14 +188,25 @@ def test_pictures_to_skip_are_in_no_cluster() -> None:
 def test_views_join_turned_pictures_and_say_how() -> None:
     rng = np.random.default_rng(4)
     hashes = rng.integers(0, 2**64, (5, 8, 1), dtype=np.uint64)
-    hashes[3, 2] = hashes[1, 0] ^ np.uint64(1)  # turned by 180 degrees, 3 looks like 1
-    hashes[1, 2] = hashes[3, 0]
+    hashes[3, 1] = hashes[1, 0]  # turned by 90 degrees, 3 looks like 1
+    hashes[1, 3] = hashes[3, 0] ^ np.uint64(7)  # a hash of a view may be off by some bits
     hashes[2, 5] = hashes[2, 0]  # symmetric in itself: no reason for a cluster
     found = cluster(hashes, 3)
     assert list(found.labels) == [0, 1, 0, 1, 0]
-    assert sorted(found.distances[[1, 3]]) in ([0, 0], [0, 1])
-    assert sorted(found.views[[1, 3]]) == [0, 2]
+    assert list(found.distances[[1, 3]]) == [0, 0]
+    turned = {1: [0, 1], 3: [3, 0]}[int(np.flatnonzero((hashes[:, 0] == found.medoids[0]).all(axis=1))[0])]
+    assert list(found.views[[1, 3]]) == turned
     assert not cluster(hashes[:, :1], 3).labels.any()
+
+
+@given(st.integers(0, 2**32), st.integers(0, 4))
+@settings(max_examples=25)
+def test_no_view_is_further_than_the_radius_from_its_medoid(seed: int, radius: int) -> None:
+    rng = np.random.default_rng(seed)
+    hashes = rng.integers(0, 1 << 10, (40, 8, 1), dtype=np.uint64)
+    found = cluster(hashes, radius)
+    assert found.labels.any() or radius < 2
+    assert found.distances.max() <= radius
 
 
 def test_a_million_copies_of_one_picture_are_no_pairs() -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from faceproof.errors import UsageError, unknown_name
-from faceproof.hashing import Hashes, distance
+from faceproof.hashing import INVERSES, Hashes, distance
 from faceproof.neighbours import Pairs, close_pairs
 
 __all__ = ["METHODS", "Clusters", "cluster"]
@@ -204,6 +204,8 @@ def _numbered(nodes: _Nodes, medoid_of: Index, kept: Index, total: int) -> Clust
     number[medoids] = np.arange(1, len(medoids) + 1)
     upright = nodes.hashes[:, 0]
     apart = distance(nodes.hashes, upright[medoid_of][:, None]).astype(np.int64)
+    if apart.shape[1] > 1:  # the medoid may be turned as well as the member
+        apart = np.minimum(apart, distance(nodes.hashes[medoid_of], upright[:, None])[:, list(INVERSES)])
     view = apart.argmin(axis=1) if len(apart) else np.zeros(0, np.int64)
     nearest = np.take_along_axis(apart, view[:, None], 1)[:, 0]
     labels, distances, views = np.zeros(total, np.int64), np.full(total, -1, np.int64), np.zeros(total, np.int64)

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from faceproof.errors import UsageError, unknown_name
 from faceproof.extras import opencv, require
 
-__all__ = ["KINDS", "RADII", "VIEWS", "HashedPicture", "distance", "from_hex", "hash_picture", "to_hex"]
+__all__ = ["INVERSES", "KINDS", "RADII", "VIEWS", "HashedPicture", "distance", "from_hex", "hash_picture", "to_hex"]
 
 RGB = npt.NDArray[np.uint8]
 Hashes = npt.NDArray[np.uint64]
@@ -38,6 +38,8 @@ VIEWS = (
     "mirrored", "mirrored, turned 90", "mirrored, turned 180", "mirrored, turned 270",
 )  # fmt: skip
 """The eight ways to lay a picture down; degrees against the clock, after mirroring left and right."""
+INVERSES = (0, 3, 2, 1, 4, 5, 6, 7)
+"""The view of a view that is the picture as it is."""
 NOISE = 2.0
 """What recompression moves a coefficient by: grey levels, in the orthonormal DCT of the 32 x 32 picture."""
 FLAT = 0.5
