@@ -95,7 +95,8 @@ def test_copies_are_near_and_others_far(kind: str, astronaut: RGB) -> None:
     copy = np.asarray(Image.open(stream).convert("RGB"))
     own = hash_picture(astronaut, kind).hashes[0]
     assert distance(own, hash_picture(copy, kind).hashes[0]) <= RADII[kind]
-    assert distance(own, hash_picture(np.asarray(skimage.data.chelsea()), kind).hashes[0]) > 4 * RADII[kind]
+    other = hash_picture(np.asarray(skimage.data.chelsea()), kind).hashes[0]
+    assert distance(own, other) > 3 * RADII[kind]  # about half of the bits
 
 
 def test_flat_pictures_are_told_apart(astronaut: RGB) -> None:

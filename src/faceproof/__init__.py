@@ -17,6 +17,7 @@ from faceproof._version import VERSION
 if TYPE_CHECKING:
     from faceproof.detectors.base import Detector
     from faceproof.detectors.card import Card, OperatingPoint
+    from faceproof.duplicates import HashOptions
     from faceproof.errors import (
         DamagedError,
         FaceproofError,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     )
     from faceproof.faces.detection import DetectedFace, FaceDetector, RetinaFace, YuNet
     from faceproof.faces.quality import Gates
+    from faceproof.hash_files import find_duplicates, hash_to_file, open_hashes
     from faceproof.images import Limits, Picture, load
     from faceproof.inputs import Inputs, Item
     from faceproof.pipeline import FaceChecker
@@ -43,12 +45,14 @@ __version__ = VERSION
 _HOMES = {
     "faceproof.detectors.base": ("Detector",),
     "faceproof.detectors.card": ("Card", "OperatingPoint"),
+    "faceproof.duplicates": ("HashOptions",),
     "faceproof.errors": (
         "DamagedError", "FaceproofError", "MissingExtraError", "ModelError", "NotAPictureError",
         "OutputError", "PictureError", "TooLargeError", "UnreadableError", "UsageError",
     ),
     "faceproof.faces.detection": ("DetectedFace", "FaceDetector", "RetinaFace", "YuNet"),
     "faceproof.faces.quality": ("Gates",),
+    "faceproof.hash_files": ("find_duplicates", "hash_to_file", "open_hashes"),
     "faceproof.images": ("Limits", "Picture", "load"),
     "faceproof.inputs": ("Inputs", "Item"),
     "faceproof.pipeline": ("FaceChecker",),
@@ -70,6 +74,7 @@ __all__ = [
     "FaceDetector",
     "FaceproofError",
     "Gates",
+    "HashOptions",
     "ImageResult",
     "Inputs",
     "Item",
@@ -91,7 +96,10 @@ __all__ = [
     "Verdict",
     "YuNet",
     "__version__",
+    "find_duplicates",
+    "hash_to_file",
     "load",
+    "open_hashes",
     "open_results",
     "scan_to_file",
 ]

@@ -306,18 +306,11 @@ def _options(
 ) -> Options:
     from PIL import Image
 
-    from faceproof.errors import UsageError
     from faceproof.faces.quality import Gates
     from faceproof.images import Limits
     from faceproof.scan import Options
 
-    text = max_pixels.strip().upper()
-    factor = {"K": 10**3, "M": 10**6, "G": 10**9}.get(text[-1:], 1)
-    try:
-        pixels = int(float(text.rstrip("KMG")) * factor)
-    except (ValueError, OverflowError):
-        raise UsageError(f"--max-pixels {max_pixels!r} is not a number; write 64M or 64000000") from None
-    limits = Limits(max_pixels=pixels)
+    limits = Limits.of_pixels(max_pixels)
     # This process is ours alone, so Pillow's own limit may follow the user's.
     Image.MAX_IMAGE_PIXELS = max(limits.max_pixels, Image.MAX_IMAGE_PIXELS or 0)
     gates = Gates() if min_face is None else Gates(min_side=min_face)

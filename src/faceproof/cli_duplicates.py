@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from faceproof.hash_files import HashFile
+    from faceproof.inputs import Inputs
 
 __all__ = ["duplicates"]
 
@@ -55,6 +59,9 @@ def duplicates(
         int | None, typer.Option("--workers", "-j", min=1, help="Processes.", show_default="one per core")
     ] = None,
     all_files: Annotated[bool, typer.Option("--all-files", help="In folders, try files of every ending.")] = False,
+    max_pixels: Annotated[
+        str, typer.Option("--max-pixels", help="Refuse larger pictures before decoding them; 64M = 64 million.")
+    ] = "64M",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")] = False,
     json: Annotated[bool, typer.Option("--json", help="The figures as JSON instead of a line.")] = False,
 ) -> None:
@@ -63,45 +70,46 @@ def duplicates(
     Flat pictures (one colour, a gradient) all hash alike: they are marked, and in no cluster. Stop it whenever you
     like: the same command goes on where it stopped.
     """
-    import sys
     from pathlib import Path
 
+    from PIL import Image
+
     from faceproof import terminal_duplicates
+    from faceproof.clusters import check_choice
     from faceproof.duplicates import HashOptions
     from faceproof.duplicates_html import page, write_sheets
     from faceproof.errors import UsageError
-    from faceproof.hash_files import find_duplicates, hash_to_file, open_hashes
-    from faceproof.hashing import RADII
+    from faceproof.hash_files import find_duplicates, open_hashes
+    from faceproof.hashing import KINDS, RADII
+    from faceproof.images import Limits
     from faceproof.inputs import Inputs
     from faceproof.tables import write_atomically
 
-    if Path(out).suffix.lower() != ".csv":
-        raise UsageError(f"--out {out!r}: the clusters are a .csv file; give such a name")
+    _check_targets(out, report)
     if not inputs and hashes is None:
         raise UsageError("nothing to look at; give pictures or folders, or --hashes FILE of an earlier run")
-    options = HashOptions(kind, rotations)
+    options = HashOptions(kind, rotations, Limits.of_pixels(max_pixels))
+    # This process is ours alone, so Pillow's own limit may follow the user's.
+    Image.MAX_IMAGE_PIXELS = max(options.limits.max_pixels, Image.MAX_IMAGE_PIXELS or 0)
     journal = Path(hashes or f"{out}.hashes.partial.jsonl")
     if not inputs and not journal.is_file():
         raise UsageError(f"no hashes at {journal}; check the path, or give pictures")
-    with open_hashes(journal, options, overwrite=overwrite and bool(inputs)) as file:
+    bits = RADII[kind] if radius is None else radius
+    check_choice(bits, method, KINDS[kind])
+    with terminal_duplicates.steps(hidden=quiet) as step:
+        file = open_hashes(journal, options, overwrite=overwrite and bool(inputs), progress=step)
+    with file:
         if inputs:
-            chosen = Inputs(inputs, all_files=all_files)
-            try:
-                with terminal_duplicates.hashing(chosen, hidden=quiet) as bar:
-                    hash_to_file(chosen, file, workers=workers, on_record=bar.hashed, on_skip=bar.skipped)
-            except KeyboardInterrupt:
-                print(f"faceproof: stopped; {file.total} hashes are safe: the same command goes on", file=sys.stderr)
-                raise typer.Exit(130) from None
-        found = find_duplicates(
-            file, out, RADII[kind] if radius is None else radius, method=method,
-            groups=shown if report or sheets else 0,
-        )  # fmt: skip
+            _hash(Inputs(inputs, all_files=all_files), file, workers, quiet)
+        with terminal_duplicates.steps(hidden=quiet) as step:
+            shown = shown if report or sheets else 0
+            found = find_duplicates(file, out, bits, method=method, groups=shown, progress=step)
+        if report is not None:
+            write_atomically(report, page(found, limits=options.limits))
+        if sheets is not None:
+            write_sheets(found.groups, sheets, limits=options.limits)
         if hashes is None:
             journal.unlink()
-    if report is not None:
-        write_atomically(report, page(found))
-    if sheets is not None:
-        write_sheets(found.groups, sheets)
     if json:
         import json as json_module
 
@@ -110,3 +118,30 @@ def duplicates(
         terminal_duplicates.duplicates(found, out, journal if hashes else None)
     if found.errors:
         raise typer.Exit(1)
+
+
+def _hash(inputs: Inputs, file: HashFile, workers: int | None, quiet: bool) -> None:
+    import sys
+
+    from faceproof.hash_files import hash_to_file
+    from faceproof.terminal_duplicates import hashing
+
+    try:
+        with hashing(inputs, hidden=quiet) as bar:
+            hash_to_file(inputs, file, workers=workers, on_record=bar.hashed, on_skip=bar.skipped)
+    except KeyboardInterrupt:
+        print(f"faceproof: stopped; {file.total} hashes are safe: the same command goes on", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def _check_targets(out: str, report: str | None) -> None:
+    """What cannot be written is better known before hours of work."""
+    from pathlib import Path
+
+    from faceproof.errors import UsageError
+
+    if Path(out).suffix.lower() != ".csv":
+        raise UsageError(f"--out {out!r}: the clusters are a .csv file; give such a name")
+    for target in (Path(each) for each in (out, report) if each is not None):
+        if target.is_dir() or not target.parent.is_dir():
+            raise UsageError(f"cannot write {target}: it is a folder, or its folder is not there; make the folder")

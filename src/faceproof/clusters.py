@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 from faceproof.errors import UsageError, unknown_name
 from faceproof.hashing import INVERSES, Hashes, distance
-from faceproof.neighbours import Pairs, close_pairs
+from faceproof.neighbours import Pairs, check_radius, close_pairs
 
-__all__ = ["METHODS", "Clusters", "cluster"]
+__all__ = ["METHODS", "Clusters", "check_choice", "cluster"]
 
 METHODS = ("medoid", "dbscan")
 Index = npt.NDArray[np.int64]
@@ -87,14 +87,28 @@ def cluster(
     Raises:
         UsageError: no such method, a radius that cannot be searched, or too many pairs.
     """
-    if method not in METHODS:
-        raise unknown_name("method", method, list(METHODS))
     if hashes.ndim != 3 or hashes.dtype != np.uint64:
         raise UsageError(f"hashes must be uint64 (pictures, views, words), not {hashes.dtype} {hashes.shape}")
+    check_choice(radius, method, hashes.shape[2])
     kept = np.arange(len(hashes)) if skip is None else np.flatnonzero(~skip)
     nodes = _nodes(hashes[kept], radius, progress)
     medoid_of = _nearest_medoids(nodes) if method == "medoid" else _components(nodes)
     return _numbered(nodes, medoid_of, kept, len(hashes))
+
+
+def check_choice(radius: int, method: str, words: int) -> None:
+    """Say what is wrong with a choice before the work begins.
+
+    Args:
+        radius, method: of `cluster`.
+        words: of 64 bits in a hash.
+
+    Raises:
+        UsageError: no such method, or a radius of no use.
+    """
+    if method not in METHODS:
+        raise unknown_name("method", method, list(METHODS))
+    check_radius(radius, words)
 
 
 def _nodes(hashes: Hashes, radius: int, progress: Callable[[int, int], None]) -> _Nodes:

@@ -77,7 +77,7 @@ def page(found: Duplicates, *, limits: Limits | None = None, shown: int = 12, ma
 def write_sheets(groups: Sequence[Group], folder: str | Path, *, limits: Limits | None = None) -> list[Path]:
     """Write one contact sheet for each cluster, `cluster-00001.jpg` and so on.
 
-    Below each picture stands how many bits it is from the medoid; one that can no longer be read is left grey.
+    Below each picture stands how many bits it is from the medoid; one that cannot be read now is left grey.
 
     Args:
         groups: of `Duplicates.groups`.
@@ -135,7 +135,7 @@ def _item(member: Member, limits: Limits) -> str:
     name = html.escape(member.path, quote=True)
     turned = "" if member.view == "as it is" else f", {member.view}"
     if small is None:
-        picture = '<span class="gone">can no longer be read</span>'
+        picture = '<span class="gone">cannot be shown</span>'
     else:
         data = base64.b64encode(_jpeg(small, 80)).decode()
         picture = f'<img alt="{name}" src="data:image/jpeg;base64,{data}">'

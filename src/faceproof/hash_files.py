@@ -1,7 +1,8 @@
 """Hashes on disk as JSON lines, and the CSV of clusters made from them.
 
 The hash file is appended to as hashes come, so a run goes on where it stopped, and later runs add to it. Clusters
-are always made anew from all of it: in memory there is 8 bytes a hash and what clustering needs, not the paths.
+are always made anew from all of it. In memory there are 8 bytes a path, the hashes themselves and what clustering
+needs; of paths only those of pictures in clusters.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,6 +35,10 @@ __all__ = ["Duplicates", "Group", "HashFile", "Member", "find_duplicates", "hash
 
 CSV_COLUMNS = ("cluster", "path", "hash", "distance", "view", "flat", "status", "error")
 _BEGINNING = b'{"path":"'
+Progress = Callable[[str, int, int], None]
+_OFTEN = 1 << 14
+_USABLE, _LEFT_OUT, _REPEATED = 0, 1, 2
+"""What a line of the file is to the clusters; a path counts once, where it comes first."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,8 @@ class HashFile:
     def __init__(self, path: Path, stream: IO[bytes], options: HashOptions, *, made: bool) -> None:
         self.path, self.options, self.done, self.counts = path, options, IdSet(), Counter[str]()
         self._stream, self._made, self._good = stream, made, 0
+        self._views = len(VIEWS) if options.rotations else 1
+        self._numbers, self._states = array("Q"), bytearray()
 
     def __enter__(self) -> HashFile:
         return self
@@ -126,46 +134,71 @@ class HashFile:
         self._good += len(data)
         self._take(record)
 
-    def records(self) -> Iterator[HashRecord]:
-        """Read all records, in the order of the file.
+    def records(
+        self,
+        wanted: Callable[[int], bool] = lambda place: True,
+        step: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Iterator[tuple[int, HashRecord]]:
+        """Read records again, in the order of the file, each with its place: 0, 1, ...
+
+        Args:
+            wanted: called with each place; the others are passed over without being looked at.
+            step: called now and then with bytes read and in all.
 
         Raises:
             OutputError: the file does not hold hashes of this kind.
         """
         with self.path.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
+            size, done = os.fstat(stream.fileno()).st_size, 0
+            for place, line in enumerate(stream):
+                done += len(line)
+                if place % _OFTEN == 0:
+                    step(done, size)
                 if not line.endswith(b"\n"):  # torn by a power cut or kill -9; cut off on opening for writing
                     if not (line.startswith(_BEGINNING) or _BEGINNING.startswith(line)):
-                        raise _not_ours(self.path, f"line {number} has no end and does not begin like a record")
+                        raise _not_ours(self.path, f"line {place + 1} has no end and does not begin like a record")
                     return
-                yield _parsed(line, self, f"line {number}")
+                if wanted(place):
+                    yield place, _parsed(line, self, f"line {place + 1}")
 
-    def arrays(self) -> tuple[Hashes, npt.NDArray[np.bool_]]:
-        """Return all hashes (N, V, W) uint64, and (N,) bool: those to leave out, being flat or not readable."""
-        words, views = KINDS[self.options.kind], len(VIEWS) if self.options.rotations else 1
-        numbers, skip = array("Q"), bytearray()
-        nothing = [0] * words * views
-        for record in self.records():
-            skip.append(record.status != "ok")
-            if record.error is not None:
-                numbers.extend(nothing)
-            else:
-                numbers.extend(from_hex(record.hashes[:views], self.options.kind).ravel().tolist())
-        hashes = np.frombuffer(numbers, np.uint64) if numbers else np.zeros(0, np.uint64)
-        return hashes.reshape(-1, views, words), np.frombuffer(bytes(skip), np.bool_)
+    def hashes(self) -> Hashes:
+        """Return all hashes, (N, V, W) uint64, in the order of the file; zeros where there is none."""
+        found = np.frombuffer(self._numbers, np.uint64) if self._numbers else np.zeros(0, np.uint64)
+        return found.reshape(-1, self._views, KINDS[self.options.kind])
+
+    def states(self) -> npt.NDArray[np.uint8]:
+        """Return what each record is to the clusters, (N,): 0 usable, 1 flat or an error, 2 a path met before."""
+        return np.frombuffer(bytes(self._states), np.uint8)
 
     def _take(self, record: HashRecord) -> None:
+        """Remember what clustering needs of a record that is in the file now."""
+        words = KINDS[self.options.kind]
+        if record.error is not None:
+            self._numbers.extend([0] * words * self._views)
+        else:
+            # The file holds hexadecimal digits only: from_hex or to_hex saw to that.
+            self._numbers.extend(
+                int(text[start : start + 16], 16)
+                for text in record.hashes[: self._views]
+                for start in range(0, 16 * words, 16)
+            )
         if self.done.add(record.path):
             self.counts[record.status] += 1
+            self._states.append(_USABLE if record.status == "ok" else _LEFT_OUT)
+        else:
+            self._states.append(_REPEATED)
 
 
-def open_hashes(path: str | Path, options: HashOptions, *, overwrite: bool = False) -> HashFile:
+def open_hashes(
+    path: str | Path, options: HashOptions, *, overwrite: bool = False, progress: Progress = lambda *_: None
+) -> HashFile:
     """Open a hash file to go on with it, or begin one.
 
     Args:
         path: of the file (JSON lines).
         options: how pictures are hashed.
         overwrite: begin anew instead of going on from what is there.
+        progress: called with "reading", and how much of it is done and in all.
 
     Raises:
         UsageError: a folder.
@@ -175,6 +208,8 @@ def open_hashes(path: str | Path, options: HashOptions, *, overwrite: bool = Fal
     if path.is_dir():
         raise UsageError(f"{path} is a folder; give a file")
     made = not path.exists()
+    if not made and not path.is_file():  # /dev/zero has no last line
+        raise UsageError(f"{path} is a device or pipe; hashes need a file that can be read again")
     try:
         stream = open(path, "ab+", buffering=0)  # noqa: SIM115  (HashFile closes it)
     except OSError as err:
@@ -185,7 +220,7 @@ def open_hashes(path: str | Path, options: HashOptions, *, overwrite: bool = Fal
         if overwrite:
             os.ftruncate(stream.fileno(), 0)
         else:
-            for record in found.records():
+            for _, record in found.records(step=partial(progress, "reading")):
                 found._take(record)
             found._good = cut_torn_line(stream)
     except BaseException as err:
@@ -235,45 +270,51 @@ def find_duplicates(
     method: str = "medoid",
     groups: int = 0,
     members: int = 48,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda *_: None,
 ) -> Duplicates:
     """Cluster everything in a hash file and write the CSV: first the clusters, then the pictures in none.
 
     Args:
         file: opened by `open_hashes`.
         out: the CSV; replaced as a whole.
-        radius, method, progress: of `clusters.cluster`.
+        radius, method: of `clusters.cluster`.
         groups, members: of how many clusters, and of how many pictures in each, the paths are returned.
+        progress: called with "searching" or "writing", and how much of it is done and in all.
 
     Raises:
         UsageError: as `clusters.cluster`.
         OutputError: the CSV cannot be written.
     """
-    hashes, skip = file.arrays()
-    found = cluster(hashes, radius, method=method, skip=skip, progress=progress)
+    left_out = file.states() != _USABLE
+    found = cluster(file.hashes(), radius, method=method, skip=left_out, progress=partial(progress, "searching"))
     path = Path(out)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("w", newline="", encoding="utf-8") as stream:
-            kept = _write_clusters(csv.writer(stream, lineterminator="\n"), file, found, groups, members)
+            writer, step = csv.writer(stream, lineterminator="\n"), partial(progress, "writing")
+            kept = _write_clusters(writer, file, found, step, (groups, members))
         os.replace(temporary, path)
     except OSError as err:
         raise OutputError(f"cannot write {path} ({err.strerror or err}); check the folder and the disk") from err
     finally:
         temporary.unlink(missing_ok=True)
     return Duplicates(
-        len(hashes), file.counts["flat"], file.counts["error"], len(found.sizes), int(found.sizes.sum()),
+        file.total, file.counts["flat"], file.counts["error"], len(found.sizes), int(found.sizes.sum()),
         file.options.kind, radius, method, file.options.rotations, kept,
     )  # fmt: skip
 
 
-def _write_clusters(writer: Any, file: HashFile, found: Clusters, groups: int, members: int) -> tuple[Group, ...]:
+def _write_clusters(
+    writer: Any, file: HashFile, found: Clusters, step: Callable[[int, int], None], kept_of_each: tuple[int, int]
+) -> tuple[Group, ...]:
     """Two passes over the hash file: only the pictures in clusters are held to be sorted."""
+    groups, members = kept_of_each
     writer.writerow(CSV_COLUMNS)
-    inside = []
-    for place, record in enumerate(file.records()):
-        if found.labels[place]:
-            inside.append((int(found.labels[place]), int(found.distances[place]), record.path, place, record.hashes[0]))
+    labels, states = found.labels, file.states()
+    inside = [
+        (int(labels[place]), int(found.distances[place]), record.path, place, record.hashes[0])
+        for place, record in file.records(lambda place: labels[place] > 0)
+    ]
     inside.sort()
     kept: dict[int, list[Member]] = {}
     for label, bits, name, place, text in inside:
@@ -281,11 +322,10 @@ def _write_clusters(writer: Any, file: HashFile, found: Clusters, groups: int, m
         writer.writerow((label, spreadsheet_safe(name), text, bits, view, 0, "ok", ""))
         if label <= groups and len(kept.setdefault(label, [])) < members:
             kept[label].append(Member(name, bits, view))
-    for place, record in enumerate(file.records()):
-        if not found.labels[place]:
-            text = record.hashes[0] if record.hashes else ""
-            error = spreadsheet_safe(record.error or "")
-            writer.writerow(("", spreadsheet_safe(record.path), text, "", "", int(record.flat), record.status, error))
+    for _, record in file.records(lambda place: labels[place] == 0 and states[place] != _REPEATED, step):
+        text = record.hashes[0] if record.hashes else ""
+        error = spreadsheet_safe(record.error or "")
+        writer.writerow(("", spreadsheet_safe(record.path), text, "", "", int(record.flat), record.status, error))
     return tuple(Group(label, int(found.sizes[label - 1]), tuple(few)) for label, few in kept.items())
 
 
@@ -299,7 +339,7 @@ def _not_ours(path: Path, why: str) -> OutputError:
 def _parsed(line: bytes, file: HashFile, where: str) -> HashRecord:
     """One record, as far as it is needed; raise otherwise."""
     try:
-        raw = json.loads(line)
+        raw = json.loads(line.decode())
         if raw["schema"] != HASH_SCHEMA:
             raise _not_ours(file.path, f"{where} is not of schema {HASH_SCHEMA}")
         kind, hashes = raw["kind"], tuple(raw["hashes"])

@@ -112,13 +112,13 @@ def from_hex(texts: Iterable[str], kind: str) -> Hashes:
     found = []
     for text in texts:
         # int() alone would take signs, spaces and underscores.
-        if len(text) != digits or not set(text) <= _DIGITS:
+        if len(text) != digits or text.strip(_DIGITS):
             raise UsageError(f"{text[:80]!r} is not a {kind}: it needs {digits} hexadecimal digits")
         found.append([int(text[start : start + 16], 16) for start in range(0, digits, 16)])
     return np.array(found, np.uint64).reshape(-1, KINDS[kind])
 
 
-_DIGITS = set("0123456789abcdefABCDEF")
+_DIGITS = "0123456789abcdefABCDEF"
 
 
 def _grids(pixels: RGB, width: int, height: int, *, views: bool) -> list[Grid]:

@@ -73,6 +73,20 @@ class Limits:
         if self.max_pixels < 1 or self.max_bytes < 1 or self.url_timeout <= 0:
             raise UsageError(f"limits must be positive: {self}")
 
+    @classmethod
+    def of_pixels(cls, text: str) -> Limits:
+        """Make limits from what a user writes for --max-pixels: 64M, 500k, 64000000.
+
+        Raises:
+            UsageError: it is not a positive number.
+        """
+        number = text.strip().upper()
+        factor = {"K": 10**3, "M": 10**6, "G": 10**9}.get(number[-1:], 1)
+        try:
+            return cls(max_pixels=int(float(number.rstrip("KMG")) * factor))
+        except (ValueError, OverflowError):
+            raise UsageError(f"--max-pixels {text!r} is not a number; write 64M or 64000000") from None
+
 
 @dataclass(frozen=True)
 class Picture:

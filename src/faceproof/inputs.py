@@ -53,7 +53,9 @@ class IdSet:
         return len(self._sorted) + len(self._recent)
 
     def __contains__(self, text: str) -> bool:
-        key = self._key(text)
+        return self._holds(self._key(text))
+
+    def _holds(self, key: int) -> bool:
         if key in self._recent:
             return True
         place = int(np.searchsorted(self._sorted, np.uint64(key)))
@@ -61,9 +63,10 @@ class IdSet:
 
     def add(self, text: str) -> bool:
         """Add a string; return whether it was new."""
-        if text in self:
+        key = self._key(text)
+        if self._holds(key):
             return False
-        self._recent.add(self._key(text))
+        self._recent.add(key)
         if len(self._recent) >= max(self._buffer, len(self._sorted) // 16):
             fresh = np.fromiter(self._recent, np.uint64, len(self._recent))
             self._sorted = np.sort(np.concatenate([self._sorted, fresh]))

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from faceproof.errors import UsageError
 from faceproof.hashing import Hashes, distance
 
-__all__ = ["MAX_PAIRS", "Pairs", "close_pairs"]
+__all__ = ["MAX_PAIRS", "Pairs", "check_radius", "close_pairs"]
 
 Index = npt.NDArray[np.int64]
 MAX_PAIRS = 200_000_000
@@ -64,11 +64,10 @@ def close_pairs(
         max_pairs: give up beyond so many.
 
     Raises:
-        UsageError: the radius is negative or too large to search, or there are more pairs than `max_pairs`.
+        UsageError: the radius is negative or too large, or there are more pairs than `max_pairs`.
     """
     count, words = hashes.shape
-    if not 0 <= radius < 64 * words:
-        raise UsageError(f"the radius must lie from 0 to {64 * words - 1} bits, not {radius}")
+    check_radius(radius, words)
     agreeing = _agreeing_blocks(count, radius, 64 * words)
     masks = _block_masks(radius + agreeing, words)
     choices = list(itertools.combinations(range(radius + agreeing), agreeing))
@@ -87,6 +86,16 @@ def close_pairs(
     )
 
 
+def check_radius(radius: int, words: int) -> None:
+    """Refuse a radius that says nothing about hashes of so many words.
+
+    Raises:
+        UsageError: it is negative or too large.
+    """
+    if not 0 <= radius < 64 * words:
+        raise UsageError(f"the radius must lie from 0 to {64 * words - 1} bits, not {radius}")
+
+
 def _agreeing_blocks(count: int, radius: int, bits: int) -> int:
     """The number k of blocks that must agree: sorting in all tables against comparing in all of them."""
     costs = {}
@@ -96,8 +105,6 @@ def _agreeing_blocks(count: int, radius: int, bits: int) -> int:
             break
         pairs = count * count / 2 ** (1 + bits * agreeing / (radius + agreeing))
         costs[agreeing] = tables * (_SORTED * count + _COMPARED * pairs)
-    if not costs:
-        raise UsageError(f"a radius of {radius} of {bits} bits is too large to search; give a smaller one")
     return min(costs, key=lambda agreeing: costs[agreeing])
 
 
