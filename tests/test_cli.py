@@ -15,7 +15,7 @@ from faceproof.detectors.store import DEFAULT_MODEL
 from faceproof.images import RGB
 from tests.helpers import run_cli
 
-COMMANDS = ("check", "scan", "models", "doctor", "train", "calibrate", "evaluate")
+COMMANDS = ("check", "scan", "duplicates", "models", "doctor", "train", "calibrate", "evaluate")
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
