@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         NotAPictureError,
         OutputError,
         PictureError,
+        StorageError,
         TooLargeError,
         UnreadableError,
         UsageError,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from faceproof.pipeline import FaceChecker
     from faceproof.records import SCHEMA, Evidence, Face, ImageResult, QualityReason, Stability, Verdict
     from faceproof.reports import open_results, scan_to_file
+    from faceproof.result_parts import open_parts
     from faceproof.scan import Options
 
 __version__ = VERSION
@@ -48,7 +50,7 @@ _HOMES = {
     "faceproof.duplicates": ("HashOptions",),
     "faceproof.errors": (
         "DamagedError", "FaceproofError", "MissingExtraError", "ModelError", "NotAPictureError",
-        "OutputError", "PictureError", "TooLargeError", "UnreadableError", "UsageError",
+        "OutputError", "PictureError", "StorageError", "TooLargeError", "UnreadableError", "UsageError",
     ),
     "faceproof.faces.detection": ("DetectedFace", "FaceDetector", "RetinaFace", "YuNet"),
     "faceproof.faces.quality": ("Gates",),
@@ -58,6 +60,7 @@ _HOMES = {
     "faceproof.pipeline": ("FaceChecker",),
     "faceproof.records": ("SCHEMA", "Evidence", "Face", "ImageResult", "QualityReason", "Stability", "Verdict"),
     "faceproof.reports": ("open_results", "scan_to_file"),
+    "faceproof.result_parts": ("open_parts",),
     "faceproof.scan": ("Options",),
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -90,6 +93,7 @@ __all__ = [
     "QualityReason",
     "RetinaFace",
     "Stability",
+    "StorageError",
     "TooLargeError",
     "UnreadableError",
     "UsageError",
@@ -100,6 +104,7 @@ __all__ = [
     "hash_to_file",
     "load",
     "open_hashes",
+    "open_parts",
     "open_results",
     "scan_to_file",
 ]

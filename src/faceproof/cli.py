@@ -130,7 +130,7 @@ def _root(
 @app.command()
 def check(
     pictures: Annotated[
-        list[str], typer.Argument(metavar="PICTURE...", help="Paths or http(s) URLs.", show_default=False)
+        list[str], typer.Argument(metavar="PICTURE...", help="Paths, URLs, or SHARD::MEMBER.", show_default=False)
     ],
     model: ModelOption = None,
     face_detector: FaceDetectorOption = None,
@@ -172,7 +172,8 @@ def scan(
         list[str],
         typer.Argument(
             metavar="INPUT...",
-            help="Pictures, folders, globs, manifests (.csv .tsv .jsonl .txt .parquet), or - for a list on stdin.",
+            help="Pictures, folders, globs, manifests (.csv .tsv .jsonl .txt .parquet), shards (.tar, .parquet), "
+            "s3:// and other URLs of these, or - for a list on stdin.",
             show_default=False,
         ),
     ],
@@ -182,7 +183,7 @@ def scan(
             "--out",
             "-o",
             metavar="FILE",
-            help="Results: .jsonl, .csv or .parquet; - for JSON lines on standard output.",
+            help="Results: .jsonl, .csv or .parquet; s3://BUCKET/NAME.parquet for parts in a bucket; - for stdout.",
         ),
     ],
     overwrite: Annotated[
@@ -223,13 +224,15 @@ def scan(
     from faceproof import terminal, terminal_prevalence
     from faceproof.flags import Tally
     from faceproof.inputs import Inputs
+    from faceproof.remote import is_url
     from faceproof.reports import open_results, scan_to_file
+    from faceproof.result_parts import open_parts
 
     chosen = Inputs(inputs, all_files=all_files)
     options = _options(model, face_detector, fpr, min_face, max_pixels)
     tally = Tally(model, fpr, prevalence, summary=summary, results=out)
     with (
-        open_results(out, overwrite=overwrite, on_record=tally.add) as results,
+        (open_parts if is_url(out) else open_results)(out, overwrite=overwrite, on_record=tally.add) as results,
         terminal.progress(chosen, hidden=quiet) as bar,
     ):
         before = results.total

@@ -19,7 +19,7 @@ def duplicates(
         list[str] | None,
         typer.Argument(
             metavar="[INPUT]...",
-            help="Pictures, folders, globs, manifests, or - for a list on stdin; may be left out with --hashes.",
+            help="Pictures, folders, globs, manifests, shards, URLs, or - for a list on stdin; not needed with --hashes.",
             show_default=False,
         ),
     ] = None,
@@ -139,7 +139,10 @@ def _check_targets(out: str, report: str | None) -> None:
     from pathlib import Path
 
     from faceproof.errors import UsageError
+    from faceproof.remote import is_url
 
+    if is_url(out) or (report is not None and is_url(report)):
+        raise UsageError("clusters and their page are files of this machine; give a path, and copy them where you like")
     if Path(out).suffix.lower() != ".csv":
         raise UsageError(f"--out {out!r}: the clusters are a .csv file; give such a name")
     for target in (Path(each) for each in (out, report) if each is not None):

@@ -12,6 +12,7 @@ from typing import Any
 
 from faceproof.errors import PictureError, UsageError, unknown_name
 from faceproof.extras import opencv, require
+from faceproof.fetching import fetched
 from faceproof.hashing import KINDS, VIEWS, hash_picture, to_hex
 from faceproof.images import Limits, load, printable
 from faceproof.inputs import Item
@@ -109,7 +110,7 @@ def hash_items(
     first = list(itertools.islice(iterator, 2 * CHUNK))
     everything = itertools.chain(first, iterator)
     if count == 1 or len(first) < 2 * CHUNK:
-        yield from (_hash(item, options) for item in everything)
+        yield from (_hash(item, options) for item in fetched(everything, options.limits))
     else:
         job = Job(_begin, (options,), _work, lambda item: _failed(item.path, options.kind, KILLED))
         yield from in_order(everything, job, count)
@@ -119,7 +120,7 @@ def _hash(item: Item, options: HashOptions) -> HashRecord:
     if item.error is not None:
         return _failed(item.path, options.kind, item.error)
     try:
-        picture = load(item.path, limits=options.limits)
+        picture = load(item.source, limits=options.limits)
     except PictureError as err:
         return _failed(item.path, options.kind, str(err))
     found = hash_picture(picture.pixels, options.kind, views=options.rotations)
@@ -146,4 +147,4 @@ def _begin(options: HashOptions) -> None:
 
 def _work(part: list[Item]) -> list[HashRecord]:
     assert _worker_options is not None  # _begin ran first
-    return [_hash(item, _worker_options) for item in part]
+    return [_hash(item, _worker_options) for item in fetched(part, _worker_options.limits)]

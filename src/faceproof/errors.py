@@ -8,6 +8,7 @@
     │   ├── DamagedError        a picture that begins well and breaks off, or is inconsistent
     │   └── TooLargeError       more pixels or bytes than the limits allow
     ├── ModelError              a model folder that must not be used (hash, card, shapes)
+    ├── StorageError            a bucket or server fails as a whole (absent, denied, no answer)
     ├── OutputError             results cannot be written (disk full, locked, another schema)
     └── MissingExtraError       an optional dependency is absent; the message has the install line
 
@@ -24,6 +25,7 @@ __all__ = [
     "NotAPictureError",
     "OutputError",
     "PictureError",
+    "StorageError",
     "TooLargeError",
     "UnreadableError",
     "UsageError",
@@ -62,6 +64,10 @@ class TooLargeError(PictureError):
 
 class ModelError(FaceproofError):
     """A model folder that must not be used: no card, wrong hash, wrong shapes."""
+
+
+class StorageError(FaceproofError):
+    """A bucket or server fails as a whole: not there, not allowed, no answer. What was done is safe."""
 
 
 class OutputError(FaceproofError):

@@ -13,6 +13,8 @@ EXTRAS = {
     "evaluate": ("matplotlib",),
     "provenance": ("c2pa",),
     "duplicates": ("pdqhash",),
+    "remote": ("s3fs", "fsspec", "aiohttp"),
+    "gcs": ("gcsfs",),
     "train": ("torch", "timm", "safetensors", "onnx", "onnxscript", "lightning_fabric"),
 }
 """Extra in pyproject.toml -> the modules it brings that are imported by name."""

@@ -29,7 +29,10 @@ from faceproof.report_html import page, shrink
 from faceproof.scan import Options, scan
 from faceproof.tables import spreadsheet_safe
 
-__all__ = ["FORMATS", "ResultFile", "check_to_page", "open_results", "scan_to_file", "to_json"]
+__all__ = [
+    "FORMATS", "Record", "ResultFile", "check_to_page", "open_results", "read_records", "scan_to_file", "to_json",
+    "write_records",
+]  # fmt: skip
 
 FORMATS = (".jsonl", ".ndjson", ".csv", ".parquet")
 CSV_COLUMNS = (
@@ -84,6 +87,11 @@ class ResultFile:
     def total(self) -> int:
         """Records of this and earlier runs."""
         return sum(self.counts[status] for status in STATUSES)
+
+    @property
+    def place(self) -> str:
+        """What to call it."""
+        return "standard output" if self.path is None else str(self.path)
 
     def write(self, result: ImageResult) -> None:
         """Write one record, whole or not at all.
@@ -142,7 +150,7 @@ class ResultFile:
         assert self.path is not None
         seen = IdSet()
         if self.path.is_file():
-            for record in _read(self.path):
+            for record in read_records(self.path):
                 seen.add(record["path"])
                 yield record
         for record in _read_lines(journal):
@@ -220,7 +228,7 @@ def open_results(
                 path.unlink(missing_ok=True)
         elif live.is_file():
             if journal is not None and path.exists():
-                results._take(_read(path))
+                results._take(read_records(path))
             results._take(_read_lines(live))
             results._good = cut_torn_line(stream)
     except BaseException as err:
@@ -308,11 +316,27 @@ def check_to_page(
     return [result for result, _ in entries]
 
 
-def _read(path: Path) -> Iterator[Record]:
+def read_records(path: Path) -> Iterator[Record]:
+    """Read the records of a file of results, by its ending.
+
+    Raises:
+        OutputError: it holds something else.
+    """
     ending = path.suffix.lower()
     if ending == ".csv":
         return _read_csv(path)
     return _read_parquet(path) if ending == ".parquet" else _read_lines(path)
+
+
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """Write a file of results, by its ending; nothing that is there is kept."""
+    ending = path.suffix.lower()
+    if ending == ".csv":
+        _write_csv(path, records)
+    elif ending == ".parquet":
+        _write_parquet(path, records)
+    else:
+        path.write_text("".join(to_json(record) + "\n" for record in records), encoding="utf-8")
 
 
 def _not_ours(path: Path, why: str) -> OutputError:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from faceproof.errors import UsageError
 from faceproof.faces.quality import Gates
+from faceproof.fetching import fetched
 from faceproof.images import Limits
 from faceproof.inputs import Item
 from faceproof.pipeline import FaceChecker
@@ -75,11 +76,11 @@ def scan(items: Iterable[Item], options: Options, *, workers: int | None = None)
 
 def _check(checker: FaceChecker, items: Iterable[Item]) -> Iterator[ImageResult]:
     """Check items; those that already carry an error pass through in their place."""
-    for failed, run in itertools.groupby(items, key=lambda item: item.error is not None):
+    for failed, run in itertools.groupby(fetched(items, checker.limits), key=lambda item: item.error is not None):
         if failed:
             yield from (checker.failed(item.path, item.error or "") for item in run)
         else:
-            yield from checker.check_many(item.path for item in run)
+            yield from checker.check_many(item.source for item in run)
 
 
 _worker_checker: FaceChecker | None = None
