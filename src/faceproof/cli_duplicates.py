@@ -19,7 +19,7 @@ def duplicates(
         list[str] | None,
         typer.Argument(
             metavar="[INPUT]...",
-            help="Pictures, folders, globs, manifests, shards, URLs, or - for a list on stdin; not needed with --hashes.",
+            help="Pictures, folders, globs, manifests, shards, URLs, - for a list on stdin; none with --hashes.",
             show_default=False,
         ),
     ] = None,

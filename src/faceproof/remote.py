@@ -30,6 +30,8 @@ BUCKETS = ("s3://", "gs://")
 SERVERS = ("http://", "https://")
 PART = 8 * 2**20
 """Bytes of one part of a multipart upload; S3 asks for 5 MiB or more."""
+PAGE = 1000
+"""Names in one answer of a listing; S3 gives no more."""
 ATTEMPTS, FIRST_WAIT = 4, 0.2
 """How often a piece of a stream is asked for, and seconds before the second time; each wait is 4 times the last."""
 LARGEST_LIST = 100_000
@@ -61,7 +63,7 @@ def redacted(url: str) -> str:
 
     Two URLs of one object that were signed at different times become the same.
     """
-    plain = re.sub(r"^([A-Za-z0-9+.-]+://)[^/?#]*@", r"\1***@", url)
+    plain = re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s]*@", r"\1***@", url)
     return _SECRET.sub(r"\1=***", plain)
 
 
@@ -134,10 +136,10 @@ def listing(url: str) -> Iterator[str]:
             names = sorted(store.find(path))
         yield from (f"{scheme}://{name}" for name in names)
         return
-    more: dict[str, str] = {}
+    more: dict[str, Any] = {}
     while True:
         with _failures(url, whole=True):
-            answer = store.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, **more)
+            answer = store.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=PAGE, **more)
         for entry in answer.get("Contents", ()):
             if not entry["Key"].endswith("/"):  # what consoles make for an empty folder
                 yield f"s3://{bucket}/{entry['Key']}"
@@ -266,11 +268,11 @@ def _again(url: str, act: Callable[[], T]) -> T:
         return act()
 
 
-class _EmptyError(Exception):
-    """A range was asked for of an object of no bytes."""
+class _EmptyError(UnreadableError):
+    """A range was asked for of an object of fewer bytes."""
 
 
-class _ThereError(Exception):
+class _ThereError(OutputError):
     """What was to be created is there."""
 
 
@@ -287,15 +289,16 @@ def _failures(url: str, *, whole: bool = False) -> Iterator[None]:
 
 
 def _ours(url: str, err: Exception, whole: bool) -> Exception:
-    while isinstance(err, FileNotFoundError) and isinstance(err.__cause__, Exception) and not _code(err):
-        err = err.__cause__  # fsspec calls every failure to open something on a server "not found"
+    cause = err.__cause__
+    if isinstance(err, FileNotFoundError) and isinstance(cause, Exception) and not hasattr(cause, "response"):
+        err = cause  # of a server, fsspec calls every failure to open something "not found"
     code, shown = _code(err), redacted(url)
     store = "/".join(shown.split("/")[:3])
     kind = type(err).__name__
     if code in ("InvalidRange", "416"):
-        return _EmptyError()
+        return _EmptyError("the object is empty, or changed while it was read; run it again")
     if isinstance(err, FileExistsError) or code == "PreconditionFailed":
-        return _ThereError()
+        return _ThereError(f"{shown} is there already; choose another name")
     if "Credential" in kind or "SSO" in kind or code in _CREDENTIALS:
         return StorageError(
             f"{store}: no credentials, or they are not accepted ({code or kind}); set AWS_PROFILE or AWS_ACCESS_KEY_ID "
@@ -306,12 +309,9 @@ def _ours(url: str, err: Exception, whole: bool) -> Exception:
     if isinstance(err, FileNotFoundError) or code == "404":
         return UnreadableError("no such object; check the URL")
     if isinstance(err, PermissionError) or code in ("401", "403"):
-        said = "permission denied; check who may read it"
-        return (
-            StorageError(f"{shown}: permission denied; check what you may list, read and write there")
-            if whole
-            else (UnreadableError(said))
-        )
+        if whole:
+            return StorageError(f"{shown}: permission denied; check what you may list, read and write there")
+        return UnreadableError("permission denied; check who may read it")
     if isinstance(err, (io.UnsupportedOperation, ValueError)) and url.lower().startswith(SERVERS):
         return UnreadableError("this server gives files as a whole only; download it first")
     if isinstance(err, OSError) and err.errno and not code:
