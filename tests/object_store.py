@@ -38,8 +38,8 @@ class Proxy:
     """Passes requests on to the store, as `rule` says.
 
     Attributes:
-        rule: gives None (pass it on), "slow" (after 0.3 s), an error as "500 InternalError", "cut" (half of the body,
-            then the end), "reset" (the end at once).
+        rule: gives None (pass it on), "slow" (after 0.3 s), "slower" (2 s), an error as "500 InternalError", "cut"
+            (half of the body, then the end), "reset" (the end at once).
         seen: all requests.
     """
 
@@ -80,8 +80,8 @@ def _handler(proxy: Proxy) -> type[http.server.BaseHTTPRequestHandler]:
                 self.end_headers()
             body = self._body()
             action = proxy.rule(request)
-            if action == "slow":
-                time.sleep(0.3)
+            if action in ("slow", "slower"):
+                time.sleep(0.3 if action == "slow" else 2)
             if action == "reset":
                 self.close_connection = True
                 with contextlib.suppress(OSError):

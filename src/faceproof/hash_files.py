@@ -24,10 +24,10 @@ import numpy.typing as npt
 
 from faceproof.clusters import Clusters, cluster
 from faceproof.duplicates import HASH_SCHEMA, HashOptions, HashRecord, hash_items
-from faceproof.errors import OutputError, UsageError
+from faceproof.errors import OutputError, StorageError, UsageError
 from faceproof.hashing import KINDS, VIEWS, Hashes, from_hex
 from faceproof.images import printable
-from faceproof.inputs import IdSet, Inputs, Item
+from faceproof.inputs import IdSet, Inputs, Item, until_failure
 from faceproof.journals import cut_torn_line, lock, write_all
 from faceproof.tables import spreadsheet_safe
 
@@ -247,10 +247,14 @@ def hash_to_file(
         workers: processes, None for one per core.
         on_record: called with each new record, after it was written.
         on_skip: called for each input that has its record already.
+
+    Raises:
+        StorageError: a bucket fails as a whole; what came before is written.
     """
+    failures: list[StorageError] = []
 
     def wanted() -> Iterator[Item]:
-        for item in inputs:
+        for item in until_failure(inputs, failures):
             if printable(item.path) in file.done:
                 on_skip()
             else:
@@ -260,6 +264,8 @@ def hash_to_file(
         for record in stream:
             file.write(record)
             on_record(record)
+    if failures:
+        raise failures[0]
 
 
 def find_duplicates(

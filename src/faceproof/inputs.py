@@ -15,7 +15,7 @@ import json
 import os
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -23,11 +23,11 @@ from typing import IO, Any
 import numpy as np
 
 from faceproof import remote, shards
-from faceproof.errors import PictureError, UsageError
+from faceproof.errors import PictureError, StorageError, UsageError
 from faceproof.extras import require
 from faceproof.images import SUFFIXES, Encoded, printable
 
-__all__ = ["IdSet", "Inputs", "Item"]
+__all__ = ["IdSet", "Inputs", "Item", "until_failure"]
 
 MANIFESTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt", ".lst", ".parquet")
 COLUMNS = ("path", "file", "filename", "file_name", "image", "picture")
@@ -93,6 +93,14 @@ class IdSet:
     @staticmethod
     def _key(text: str) -> int:
         return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def until_failure(items: Iterable[Item], failures: list[StorageError]) -> Iterator[Item]:
+    """Yield items; a store that fails ends them. Its error is for the caller to raise when what came is worked on."""
+    try:
+        yield from items
+    except StorageError as err:
+        failures.append(err)
 
 
 @dataclass

@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from faceproof.errors import OutputError, PictureError, UsageError
+from faceproof.errors import OutputError, PictureError, StorageError, UsageError
 from faceproof.extras import require
 from faceproof.images import PictureSource, printable
-from faceproof.inputs import IdSet, Inputs, Item
+from faceproof.inputs import IdSet, Inputs, Item, until_failure
 from faceproof.journals import cut_torn_line, lock, write_all
 from faceproof.pipeline import FaceChecker
 from faceproof.records import SCHEMA, STATUSES, ImageResult
@@ -259,10 +259,14 @@ def scan_to_file(
         workers: processes, None for one per core.
         on_result: called with each new result, after it was written.
         on_skip: called for each input that has its record already.
+
+    Raises:
+        StorageError: a bucket fails as a whole; what came before is written.
     """
+    failures: list[StorageError] = []
 
     def wanted() -> Iterator[Item]:
-        for item in inputs:
+        for item in until_failure(inputs, failures):
             if printable(item.path) in results.done:
                 on_skip()
             else:
@@ -272,6 +276,8 @@ def scan_to_file(
         for result in stream:
             results.write(result)
             on_result(result)
+    if failures:
+        raise failures[0]
     results.finish()
 
 

@@ -157,9 +157,8 @@ def open_parts(
     clean = url.rstrip("/")
     ending = os.path.splitext(clean)[1].lower()
     if ending not in FORMATS or clean.count("/") < 3:
-        raise UsageError(
-            f"{shown} does not end in the name of results; write s3://BUCKET/NAME with {', '.join(FORMATS)}"
-        )
+        others = ", ".join(FORMATS[1:])
+        raise UsageError(f"{shown} is no name for results; write s3://BUCKET/NAME.jsonl (or {others})")
     if ending == ".parquet":
         require("parquet", "pyarrow.parquet")
     results = PartedResults(clean, on_record=on_record)

@@ -10,11 +10,11 @@ import itertools
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from faceproof.errors import UsageError
+from faceproof.errors import StorageError, UsageError
 from faceproof.faces.quality import Gates
 from faceproof.fetching import fetched
 from faceproof.images import Limits
-from faceproof.inputs import Item
+from faceproof.inputs import Item, until_failure
 from faceproof.pipeline import FaceChecker
 from faceproof.records import ImageResult
 from faceproof.workers import CHUNK, Job, default_workers, in_order
@@ -76,11 +76,15 @@ def scan(items: Iterable[Item], options: Options, *, workers: int | None = None)
 
 def _check(checker: FaceChecker, items: Iterable[Item]) -> Iterator[ImageResult]:
     """Check items; those that already carry an error pass through in their place."""
-    for failed, run in itertools.groupby(fetched(items, checker.limits), key=lambda item: item.error is not None):
+    failures: list[StorageError] = []
+    there = until_failure(fetched(items, checker.limits), failures)
+    for failed, run in itertools.groupby(there, key=lambda item: item.error is not None):
         if failed:
             yield from (checker.failed(item.path, item.error or "") for item in run)
         else:
             yield from checker.check_many(item.source for item in run)
+    if failures:
+        raise failures[0]
 
 
 _worker_checker: FaceChecker | None = None
