@@ -152,7 +152,8 @@ _CREDENTIAL = f"{KEY_ID}/20260101/us-east-1/s3/aws4_request"
 _SIGNED = {"Authorization": f"AWS4-HMAC-SHA256 Credential={_CREDENTIAL}, SignedHeaders=host, Signature=0"}
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -161,7 +162,7 @@ def _free_port() -> int:
 @contextlib.contextmanager
 def running_store() -> Iterator[Proxy]:
     """Start the store as a process and the proxy as a thread; both end with the block."""
-    port = _free_port()
+    port = free_port()
     words = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     store = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     try:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
+import importlib.util
 import io
 import itertools
+import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +18,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faceproof import UnreadableError, UsageError, remote
-from faceproof.errors import OutputError, StorageError, TooLargeError
+from faceproof import UnreadableError, UsageError, remote, servers
+from faceproof.errors import MissingExtraError, OutputError, StorageError, TooLargeError
 from faceproof.images import printable
-from tests.object_store import KEY_ID, SECRET, TOKEN, Proxy, Request, environment_of, get, put, running_store
+from faceproof.inputs import Inputs
+from tests.helpers import environment
+from tests.object_store import (
+    KEY_ID,
+    SECRET,
+    TOKEN,
+    Proxy,
+    Request,
+    environment_of,
+    free_port,
+    get,
+    put,
+    running_store,
+)  # fmt: skip
+from tests.test_shards import tar_of
 
 pytest.importorskip("s3fs", reason="the extra [remote] is not installed")
 pytest.importorskip("moto", reason="the S3 server for tests is not installed")
@@ -36,7 +55,7 @@ def bucket(store: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A new, empty bucket, and an environment that leads there through the proxy."""
     for name, value in environment_of(store).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(remote, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(servers, "FIRST_WAIT", 0.01)
     store.reset()
     name = f"bucket-{next(NAMES)}"
     put(store, name, {})
@@ -66,6 +85,7 @@ REDACTED = {
     "https://s/a?access_token=xyz&author=me": "https://s/a?access_token=***&author=me",
     "https://s/a?key=AIzaSyD&x=1": "https://s/a?key=***&x=1",
     "https://s/a?key=photo1": "https://s/a?key=photo1",
+    "https://s/a.tar?sig=1::b.jpg": "https://s/a.tar?sig=***::b.jpg",
     "https://s/a?api_key=1&apikey=2&x-api-key=3&password=4": "https://s/a?api_key=***&apikey=***&x-api-key=***&password=***",
     "s3://bucket/me@example.org?token=1/a.jpg": "s3://bucket/me@example.org?token=***",
 }
@@ -73,9 +93,9 @@ REDACTED = {
 
 @pytest.mark.parametrize("url", REDACTED)
 def test_what_opens_doors_is_left_out(url: str) -> None:
-    assert remote.redacted(url) == REDACTED[url]
+    assert servers.redacted(url) == REDACTED[url]
     assert printable(url) == REDACTED[url]
-    assert remote.redacted(remote.redacted(url)) == remote.redacted(url)
+    assert servers.redacted(servers.redacted(url)) == servers.redacted(url)
 
 
 def test_paths_keep_their_names() -> None:
@@ -135,8 +155,8 @@ def test_what_fails_twice_is_asked_for_again(action: str, store: Proxy, bucket: 
     assert remote.read(f"s3://{bucket}/a.jpg", LIMIT) == data
     assert store.count("GET", "a.jpg") == (1 if action == "slow" else 3)
     assert list(remote.listing(f"s3://{bucket}/")) == [f"s3://{bucket}/a.jpg", f"s3://{bucket}/b.jpg"]
-    with remote.Stream(f"s3://{bucket}/b.jpg") as stream:
-        assert io.BufferedReader(stream).read() == data
+    with remote.opened(f"s3://{bucket}/b.jpg") as stream:
+        assert stream.read() == data
 
 
 @pytest.mark.parametrize(
@@ -194,6 +214,16 @@ def test_no_credentials_at_all(bucket: str, monkeypatch: pytest.MonkeyPatch) -> 
             remote.read(f"s3://{bucket}/a.jpg", LIMIT)
     finally:
         s3fs.S3FileSystem.clear_instance_cache()
+        remote._file_system.cache_clear()
+
+
+def test_without_the_extra_the_install_line_is_named(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    remote._file_system.cache_clear()
+    try:
+        with pytest.raises(MissingExtraError, match=r'pip install "faceproof\[remote\]"'):
+            list(Inputs([f"s3://{bucket}/in/"]))
+    finally:
         remote._file_system.cache_clear()
 
 
@@ -269,32 +299,42 @@ def test_nothing_is_replaced_and_a_lost_answer_does_no_harm(store: Proxy, bucket
 # ---- plain servers
 
 
-class _Files(http.server.SimpleHTTPRequestHandler):
-    failures = 0
+class _Files(http.server.BaseHTTPRequestHandler):
+    """Gives `content` under any name: /ranges from the middle too, /plain as a whole only, /sizeless in chunks."""
+
+    content = b""
+    faults: Iterator[str | None] = iter(())
+    version = "1"
 
     def log_message(self, *_: object) -> None:
         pass
 
     def do_GET(self) -> None:
-        if self.path.startswith("/denied"):
-            self.send_error(403)
-        elif _Files.failures > 0:
-            _Files.failures -= 1
-            self.send_error(503)
-        else:
-            super().do_GET()
+        found = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        start = int(found[1]) if found and self.path.startswith("/ranges") else 0
+        fault = next(_Files.faults, None)
+        if self.path[1:].isdigit() or (fault or "").isdigit():
+            self.send_error(int(fault or self.path[1:]))
+            return
+        if start and start >= len(self.content):
+            self.send_error(416)
+            return
+        data = self.content[start:]
+        self.send_response(206 if found and self.path.startswith("/ranges") else 200)
+        self.send_header("ETag", self.version)
+        if not self.path.startswith("/sizeless"):
+            self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            self.wfile.write(data[: len(data) // 2] if fault == "cut" else data)
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(remote, "FIRST_WAIT", 0.01)
-    _Files.failures = 0
-
-    def handler(*args: object) -> _Files:
-        return _Files(*args, directory=str(tmp_path))  # type: ignore[arg-type]
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+    monkeypatch.setattr(servers, "FIRST_WAIT", 0.01)
+    _Files.content, _Files.faults, _Files.version = bytes(range(256)) * 20_000, iter(()), "1"  # 5 MB
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Files) as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         yield f"http://127.0.0.1:{running.server_address[1]}"
@@ -302,16 +342,117 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         thread.join()
 
 
-def test_files_on_a_server(server: str, tmp_path: Path) -> None:
-    data = bytes(range(256)) * 1000
-    (tmp_path / "a.bin").write_bytes(data)
-    _Files.failures = 2
-    with remote.Stream(f"{server}/a.bin?token=hidden") as stream:
-        assert io.BufferedReader(stream).read() == data
-    with pytest.raises(UnreadableError, match="no such object"):
-        remote.Stream(f"{server}/missing.bin")
-    with pytest.raises(UnreadableError, match="permission denied"):
-        remote.Stream(f"{server}/denied.bin")
-    with pytest.raises(StorageError, match="does not answer") as raised:
-        remote.Stream("http://127.0.0.1:1/a.bin?token=hidden")
+@pytest.mark.parametrize("way", ["ranges", "plain", "sizeless"])
+def test_files_on_a_server(way: str, server: str) -> None:
+    with remote.opened(f"{server}/{way}?token=hidden") as stream:
+        assert stream.seekable() is (way == "ranges")
+        assert stream.read() == _Files.content
+    with remote.opened(f"{server}/{way}") as stream:  # forwards, by little and by much
+        raw = stream.raw
+        assert raw.seek(1000) == 1000
+        assert raw.read(4) == _Files.content[1000:1004]
+        if way == "ranges":
+            assert stream.seek(-10, io.SEEK_END) == len(_Files.content) - 10
+            assert stream.read() == _Files.content[-10:]
+            assert stream.seek(0) == 0
+            assert stream.read(3) == _Files.content[:3]
+        else:
+            with pytest.raises(UnreadableError, match="from their beginning only; download it first"):
+                raw.seek(4_000_000)
+    _Files.content = b""
+    with remote.opened(f"{server}/{way}") as stream:
+        assert stream.read() == b""
+
+
+@pytest.mark.parametrize("way", ["ranges", "plain"])
+def test_files_that_break_off_are_gone_on_with(way: str, server: str) -> None:
+    _Files.faults = iter(["503", "cut", "500", "cut", None])
+    with remote.opened(f"{server}/{way}") as stream:
+        assert stream.read() == _Files.content
+    _Files.faults = iter(["cut"] + ["502"] * 20)
+    with remote.opened(f"{server}/{way}?sig=hidden") as stream, pytest.raises(StorageError) as raised:
+        stream.read()
+    assert "fails or does not answer (502)" in str(raised.value)
     assert "hidden" not in str(raised.value)
+
+
+def test_a_file_that_changes_while_it_is_read_is_an_error(server: str) -> None:
+    _Files.faults = iter(["cut"])
+    with remote.opened(f"{server}/ranges") as stream:
+        stream.read(100)
+        _Files.version = "2"
+        with pytest.raises(StorageError, match="was changed while it was read"):
+            stream.read()
+
+
+def test_what_a_server_refuses(server: str) -> None:
+    for code, message in {404: "no such object", 410: "no such object", 403: "permission denied", 418: "418"}.items():
+        with pytest.raises(UnreadableError, match=message):
+            remote.opened(f"{server}/{code}")
+    with pytest.raises(UnreadableError, match="a user or password in the URL"):
+        remote.opened(server.replace("http://", "http://me:hunter2@"))
+    with pytest.raises(StorageError, match="does not answer") as raised:
+        remote.opened("http://127.0.0.1:1/a.bin?token=hidden")
+    assert "hidden" not in str(raised.value)
+
+
+def test_shards_and_lists_on_a_server(server: str, face_jpeg: bytes) -> None:
+    files = {f"{number}.jpg": face_jpeg * 20 for number in range(20)}
+    _Files.content = tar_of(files)
+    for way in ("ranges", "plain"):
+        _Files.faults = iter(["cut", None])
+        url = f"{server}/{way}/x.tar?signature=s"
+        found = list(Inputs([url]))
+        assert [item.path for item in found] == [f"{url}::{name}" for name in files]
+        assert [item.data for item in found] == list(files.values())
+    _Files.content = b"path\na.jpg\n/etc/passwd\n"
+    assert [(item.path, item.error is None) for item in Inputs([f"{server}/plain/sub/list.csv?id=1"])] == [
+        (f"{server}/plain/sub/a.jpg", True), ("/etc/passwd", False)
+    ]  # fmt: skip
+    assert remote.read_range(f"{server}/ranges/list.csv", 5, 5) == b"a.jpg"
+
+
+# ---- Google's protocol
+
+
+def test_google_buckets(tmp_path: Path) -> None:
+    """Against an emulator, in a process of its own: gcsfs reads the environment on import, and warns a lot."""
+    for module in ("gcsfs", "gcp_storage_emulator"):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed: it is too large for every run of the tests")
+    port = free_port()
+    script = f"""
+from pathlib import Path
+from gcp_storage_emulator.server import create_server
+from faceproof import UnreadableError, remote
+from faceproof.errors import OutputError, StorageError
+server = create_server("127.0.0.1", {port}, in_memory=True, default_bucket="bucket")
+server.start()
+local = Path({str(tmp_path / "local")!r})
+local.write_bytes(b"hello" * 1000)
+remote.upload(local, "gs://bucket/in/a.jpg")
+remote.replace("gs://bucket/in/b.jpg", b"")
+print(len(remote.read("gs://bucket/in/a.jpg", 10**6)), remote.read("gs://bucket/in/b.jpg", 5))
+print(list(remote.listing("gs://bucket/in/")), list(remote.matching("gs://bucket/*/a.*")))
+print(remote.read_range("gs://bucket/in/a.jpg", 4994, 6))
+for act in (lambda: remote.read("gs://bucket/c.jpg", 5), lambda: list(remote.listing("gs://nobody/"))):
+    try:
+        act()
+    except (UnreadableError, StorageError) as err:
+        print(type(err).__name__)
+remote.remove("gs://bucket/in/b.jpg")
+print(list(remote.listing("gs://bucket/")))
+server.stop()
+"""
+    env = environment({
+        "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port}", "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
+        "GOOGLE_CLOUD_PROJECT": "x", "FSSPEC_GS_TOKEN": "anon", "FSSPEC_GCS_TOKEN": "anon", "no_proxy": "127.0.0.1",
+    })  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=env, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "5000 b''", "['gs://bucket/in/a.jpg', 'gs://bucket/in/b.jpg'] ['gs://bucket/in/a.jpg']", "b'ohello'",
+        "UnreadableError", "StorageError", "['gs://bucket/in/a.jpg']",
+    ]  # fmt: skip

@@ -13,7 +13,7 @@ EXTRAS = {
     "evaluate": ("matplotlib",),
     "provenance": ("c2pa",),
     "duplicates": ("pdqhash",),
-    "remote": ("s3fs", "fsspec", "aiohttp"),
+    "remote": ("s3fs", "fsspec"),
     "gcs": ("gcsfs",),
     "train": ("torch", "timm", "safetensors", "onnx", "onnxscript", "lightning_fabric"),
 }

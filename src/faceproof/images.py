@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Union
 import numpy as np
 import numpy.typing as npt
 
-from faceproof import remote, shards
+from faceproof import remote, servers, shards
 from faceproof.errors import (
     DamagedError,
     NotAPictureError,
@@ -140,7 +140,7 @@ def printable(path: str | os.PathLike[str]) -> str:
     """
     text = os.fspath(path)
     if remote.is_url(text):
-        text = remote.redacted(text)
+        text = servers.redacted(text)
     if not any("\ud800" <= letter <= "\udfff" for letter in text) and not _LOOKS_ESCAPED.search(text):
         return text
     return "".join(_escaped(letter) for letter in text)
@@ -454,29 +454,12 @@ def _why(path: str | os.PathLike[str], err: OSError) -> str:
 def _download(url: str, limits: Limits) -> bytes:
     import http.client
     import urllib.error
-    import urllib.request
 
-    if remote.redacted(url.split("?", 1)[0]) != url.split("?", 1)[0]:
-        raise UnreadableError("cannot be fetched (a user or password in the URL); give a URL without")
-    # An opener with these handlers alone: no file:, ftp: or data: URLs, not even after a redirect.
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
-        urllib.request.HTTPDefaultErrorHandler,
-        urllib.request.HTTPRedirectHandler,
-        urllib.request.HTTPErrorProcessor,
-    ):
-        opener.add_handler(handler())
     try:
-        request = urllib.request.Request(url, headers={"User-Agent": "faceproof", "Accept": "image/*"})  # noqa: S310  (http and https only, see above)
-        with opener.open(request, timeout=limits.url_timeout) as answer:  # the opener knows http(s) only
+        with servers.asked(url, limits.url_timeout, Accept="image/*") as answer:
             return _drain(answer, limits)
     except urllib.error.HTTPError as err:
         raise UnreadableError(f"the server answered {err.code} ({_one_line(err.reason)}); check the URL") from err
-    except (http.client.InvalidURL, ValueError) as err:  # its message may hold the query, and so a signature
-        raise UnreadableError("cannot be fetched (not a possible URL); check the URL") from err
     except (OSError, http.client.HTTPException) as err:
         reason = _one_line(getattr(err, "reason", err))
         raise UnreadableError(f"cannot be fetched ({reason}); check the URL and the network") from err

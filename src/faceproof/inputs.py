@@ -347,7 +347,7 @@ def _manifest_errors(path: str) -> Iterator[None]:
 
 
 def _opened(path: str) -> IO[bytes]:
-    return io.BufferedReader(remote.Stream(path), 1 << 20) if remote.is_url(path) else open(path, "rb")
+    return remote.opened(path) if remote.is_url(path) else open(path, "rb")
 
 
 def _text_rows(raw: IO[bytes], path: str, suffix: str) -> Iterator[dict[str, Any]]:

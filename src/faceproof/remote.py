@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import logging
 import os
 import re
 import time
@@ -20,27 +21,20 @@ from typing import Any, TypeVar
 
 from faceproof.errors import FaceproofError, OutputError, StorageError, TooLargeError, UnreadableError, UsageError
 from faceproof.extras import require
+from faceproof.servers import SERVERS, HttpFile, redacted, waits
 
 __all__ = [
-    "Stream", "expanded", "is_bucket", "is_url", "listing", "location", "matching", "read", "read_range", "redacted",
+    "BucketFile", "expanded", "is_bucket", "is_url", "listing", "location", "matching", "opened", "read", "read_range",
     "remove", "replace", "upload",
 ]  # fmt: skip
 
 BUCKETS = ("s3://", "gs://")
-SERVERS = ("http://", "https://")
 PART = 8 * 2**20
 """Bytes of one part of a multipart upload; S3 asks for 5 MiB or more."""
 PAGE = 1000
 """Names in one answer of a listing; S3 gives no more."""
-ATTEMPTS, FIRST_WAIT = 4, 0.2
-"""How often a piece of a stream is asked for, and seconds before the second time; each wait is 4 times the last."""
 LARGEST_LIST = 100_000
 """Names that one {000..999} may stand for."""
-_SECRET = re.compile(
-    r"(?i)([?&;](?:x-amz-[^=&;#]*|x-goog-[^=&;#]*|"
-    r"[^=&;#]*(?:token|secret|passw|pwd|signature|credential|api[-_]?key|access[-_]?key|accessid|session[-_]?id)[^=&;#]*|"
-    r"auth|authorization|sig|expires|policy|key-pair-id|key(?==AIza)))=[^&;#]*"
-)
 _CREDENTIALS = frozenset({
     "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired",
     "RequestTimeTooSkewed", "InvalidSecurity", "NotSignedUp", "AccountProblem", "AuthorizationHeaderMalformed",
@@ -56,15 +50,6 @@ def is_url(text: str) -> bool:
 def is_bucket(text: str) -> bool:
     """Return whether text is a URL of something in a bucket."""
     return text.lower().startswith(BUCKETS)
-
-
-def redacted(url: str) -> str:
-    """Return a URL without what opens doors: user and password, signatures, tokens, keys become ***.
-
-    Two URLs of one object that were signed at different times become the same.
-    """
-    plain = re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s]*@", r"\1***@", url)
-    return _SECRET.sub(r"\1=***", plain)
 
 
 def location(url: str) -> str:
@@ -115,9 +100,18 @@ def read_range(url: str, start: int, size: int) -> bytes:
     Raises:
         UnreadableError, StorageError: as `read`.
     """
-    with Stream(url) as stream:
+    with opened(url) as stream:
         stream.seek(start)
-        return stream.read(size) or b""
+        return stream.read(size)
+
+
+def opened(url: str) -> io.BufferedReader:
+    """Open an object or a file on a server to read it bit by bit.
+
+    Raises:
+        UnreadableError, StorageError: as `BucketFile` and `servers.HttpFile`.
+    """
+    return io.BufferedReader(BucketFile(url) if is_bucket(url) else HttpFile(url), 1 << 20)
 
 
 def listing(url: str) -> Iterator[str]:
@@ -154,8 +148,7 @@ def matching(url: str) -> Iterator[str]:
     Raises:
         StorageError: as `listing`.
     """
-    from fsspec.utils import glob_translate
-
+    glob_translate = require("remote", "fsspec.utils").glob_translate
     scheme, _, path = url.partition("://")
     pattern = re.compile(glob_translate(path))
     fixed = re.split(r"[*?[]", path, maxsplit=1)[0]
@@ -203,7 +196,7 @@ def remove(url: str) -> None:
         store.rm_file(path)
 
 
-class Stream(io.RawIOBase):
+class BucketFile(io.RawIOBase):
     """An object to read bit by bit; a piece that fails is asked for again.
 
     Raises:
@@ -256,14 +249,12 @@ class Stream(io.RawIOBase):
 
 def _again(url: str, act: Callable[[], T]) -> T:
     """Try a few times while the store fails."""
-    wait = FIRST_WAIT
-    for _ in range(ATTEMPTS - 1):
+    for wait in waits():
         try:
             with _failures(url):
                 return act()
         except StorageError:
             time.sleep(wait)
-            wait *= 4
     with _failures(url):
         return act()
 
@@ -289,9 +280,6 @@ def _failures(url: str, *, whole: bool = False) -> Iterator[None]:
 
 
 def _ours(url: str, err: Exception, whole: bool) -> Exception:
-    cause = err.__cause__
-    if isinstance(err, FileNotFoundError) and isinstance(cause, Exception) and not hasattr(cause, "response"):
-        err = cause  # of a server, fsspec calls every failure to open something "not found"
     code, shown = _code(err), redacted(url)
     store = "/".join(shown.split("/")[:3])
     kind = type(err).__name__
@@ -312,8 +300,6 @@ def _ours(url: str, err: Exception, whole: bool) -> Exception:
         if whole:
             return StorageError(f"{shown}: permission denied; check what you may list, read and write there")
         return UnreadableError("permission denied; check who may read it")
-    if isinstance(err, (io.UnsupportedOperation, ValueError)) and url.lower().startswith(SERVERS):
-        return UnreadableError("this server gives files as a whole only; download it first")
     if isinstance(err, OSError) and err.errno and not code:
         kind = os.strerror(err.errno)
     return StorageError(f"{shown}: the store fails or does not answer ({code or kind}); run the command again to go on")
@@ -335,9 +321,9 @@ def _store(url: str) -> tuple[Any, str]:
     """The fsspec file system of a URL, and the path in it."""
     scheme, _, path = url.partition("://")
     scheme = scheme.lower()
-    if scheme in ("s3", "gs") and "@" in path.split("/", 1)[0]:
+    if "@" in path.split("/", 1)[0]:
         raise UsageError(f"{redacted(url)}: credentials have no place in URLs; set AWS_PROFILE or the like")
-    return _file_system(scheme), url if scheme.startswith("http") else path
+    return _file_system(scheme), path
 
 
 @functools.cache
@@ -349,9 +335,6 @@ def _file_system(scheme: str) -> Any:
         store = require("remote", "s3fs").S3FileSystem(use_listings_cache=False, config_kwargs=config)
         store.retries = 3
         return store
-    if scheme == "gs":
-        return require("gcs", "gcsfs").GCSFileSystem(use_listings_cache=False)
-    aiohttp = require("remote", "aiohttp")
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=20)
-    http = require("remote", "fsspec.implementations.http")
-    return http.HTTPFileSystem(use_listings_cache=False, client_kwargs={"timeout": timeout})
+    gcsfs = require("gcs", "gcsfs")
+    logging.getLogger("gcsfs").addHandler(logging.NullHandler())  # it says on standard error what we say ourselves
+    return gcsfs.GCSFileSystem(use_listings_cache=False)

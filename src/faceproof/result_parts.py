@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from faceproof import remote
+from faceproof import remote, servers
 from faceproof.errors import OutputError, StorageError, UsageError
 from faceproof.extras import require
 from faceproof.records import SCHEMA, ImageResult
@@ -151,7 +151,7 @@ def open_parts(
         OutputError: what is there are not results.
         MissingExtraError: Parquet without pyarrow, or no library for this kind of bucket.
     """
-    shown = remote.redacted(url)
+    shown = servers.redacted(url)
     if not remote.is_bucket(url):
         raise UsageError(f"results cannot be written to {shown}; give a file, or a URL that begins with s3:// or gs://")
     clean = url.rstrip("/")

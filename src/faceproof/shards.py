@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import gzip
-import io
 import os
 import re
 import stat
@@ -22,7 +21,7 @@ from typing import IO, Any, cast
 
 from faceproof.errors import DamagedError, PictureError, TooLargeError, UnreadableError
 from faceproof.extras import require
-from faceproof.remote import Stream, is_url, location, read_range
+from faceproof.remote import is_url, location, opened, read_range
 
 __all__ = ["Member", "is_tar", "member", "members", "picture_column", "rows", "split"]
 
@@ -232,7 +231,7 @@ def _damage() -> Iterator[None]:
 def _opened(path: str) -> Iterator[IO[bytes]]:
     """A shard's bytes, unpacked."""
     with contextlib.ExitStack() as stack:
-        stream = stack.enter_context(io.BufferedReader(Stream(path), 1 << 20) if is_url(path) else _local(path))
+        stream = stack.enter_context(opened(path) if is_url(path) else _local(path))
         if location(path).lower().endswith(".tar"):
             yield stream
         else:
@@ -282,7 +281,7 @@ def _places(path: str, version: tuple[float, int]) -> dict[tuple[str, int], tupl
 @contextlib.contextmanager
 def _parquet(path: str) -> Iterator[Any]:
     parquet = require("parquet", "pyarrow.parquet")
-    with contextlib.closing(io.BufferedReader(Stream(path), 1 << 20) if is_url(path) else _local(path)) as stream:
+    with contextlib.closing(opened(path) if is_url(path) else _local(path)) as stream:
         try:
             yield parquet.ParquetFile(stream)
         except PictureError:

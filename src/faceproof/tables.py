@@ -14,7 +14,7 @@ from pathlib import Path
 
 from faceproof._version import VERSION
 from faceproof.errors import OutputError
-from faceproof.remote import redacted
+from faceproof.servers import redacted
 
 __all__ = ["provenance", "spreadsheet_safe", "well_formed", "write_atomically", "write_table"]
 
