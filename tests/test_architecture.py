@@ -22,9 +22,11 @@ RANKS = {
     "faceproof.errors": 0,
     "faceproof.extras": 0,
     "faceproof.records": 0,
+    "faceproof.clusters": 1,
     "faceproof.conformal": 1,
     "faceproof.curves": 1,
     "faceproof.exif": 1,
+    "faceproof.hashing": 1,
     "faceproof.images": 1,
     "faceproof.inputs": 1,
     "faceproof.journals": 1,
@@ -42,6 +44,7 @@ RANKS = {
     "faceproof.metadata.xmp": 1,
     "faceproof.metrics": 1,
     "faceproof.augment": 1,
+    "faceproof.neighbours": 1,
     "faceproof.pairs": 1,
     "faceproof.chains": 1,
     "faceproof.perturb": 1,
@@ -58,7 +61,11 @@ RANKS = {
     "faceproof.pseudonyms": 1,
     "faceproof.rows": 1,
     "faceproof.texts": 1,
+    "faceproof.remote": 1,
     "faceproof.resampling": 1,
+    "faceproof.fetching": 1,
+    "faceproof.servers": 1,
+    "faceproof.shards": 1,
     "faceproof.tables": 1,
     "faceproof.tensor_files": 1,
     "faceproof.thumbnails": 1,
@@ -109,6 +116,7 @@ RANKS = {
     "faceproof.datasets": 7,
     "faceproof.doctor": 7,
     "faceproof.embeddings": 7,
+    "faceproof.duplicates": 7,
     "faceproof.anomaly_fitting": 7,
     "faceproof.anomaly_packaging": 7,
     "faceproof.explain_run": 7,
@@ -145,6 +153,7 @@ RANKS = {
     "faceproof.live": 7,
     "faceproof.live_window": 8,
     "faceproof.training_log": 7,
+    "faceproof.duplicates_html": 8,
     "faceproof.evaluation_html": 8,
     "faceproof.evaluation_report": 8,
     "faceproof.evaluation_run": 8,
@@ -153,7 +162,9 @@ RANKS = {
     "faceproof.map_html": 8,
     "faceproof.picture_map": 8,
     "faceproof.terminal_map": 8,
+    "faceproof.hash_files": 8,
     "faceproof.plots": 8,
+    "faceproof.terminal_duplicates": 8,
     "faceproof.terminal_evaluation": 8,
     "faceproof.terminal_prevalence": 8,
     "faceproof.cli_evaluate": 9,
@@ -169,12 +180,14 @@ RANKS = {
     "faceproof.terminal_study": 8,
     "faceproof.terminal_posts": 8,
     "faceproof.reports": 8,
+    "faceproof.result_parts": 8,
     "faceproof.terminal": 8,
     "faceproof.terminal_training": 8,
     "faceproof.terminal_video": 8,
     "faceproof.timeline": 8,
     "faceproof.cli": 9,
     "faceproof.cli_calibrate": 9,
+    "faceproof.cli_duplicates": 9,
     "faceproof.cli_reference": 9,
     "faceproof.cli_import": 9,
     "faceproof.cli_map": 9,
@@ -296,7 +309,8 @@ def test_checking_a_picture_never_loads_torch() -> None:
     statement = (
         "from faceproof import FaceChecker; import numpy; FaceChecker().check(numpy.zeros((64, 64, 3), numpy.uint8))"
     )
-    assert not _loaded_by(statement) & {"torch", "timm", "pyarrow", "sklearn", "scipy", "pandas", "matplotlib"}
+    never = {"torch", "timm", "pyarrow", "sklearn", "scipy", "pandas", "matplotlib", "fsspec", "s3fs", "botocore"}
+    assert not _loaded_by(statement) & never
 
 
 def test_importing_has_no_effects() -> None:

@@ -230,7 +230,7 @@ def test_printable_takes_what_json_can_hold() -> None:
 def test_arguments_keep_their_order_and_duplicates_go(tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg", tmp_path / "b.jpg", tmp_path / "odd.xyz")
     a, b, odd = (str(tmp_path / name) for name in ("a.jpg", "b.jpg", "odd.xyz"))
-    missing, url = str(tmp_path / "missing.jpg"), "https://example.org/x.csv"
+    missing, url = str(tmp_path / "missing.jpg"), "https://example.org/x.jpg"
     assert listed(b, a, b, url, str(tmp_path), odd, missing, url, missing) == [b, a, url, odd, missing]
 
 

@@ -17,6 +17,7 @@ from faceproof._version import VERSION
 if TYPE_CHECKING:
     from faceproof.detectors.base import Detector
     from faceproof.detectors.card import Card, OperatingPoint
+    from faceproof.duplicates import HashOptions
     from faceproof.errors import (
         DamagedError,
         FaceproofError,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         NotAPictureError,
         OutputError,
         PictureError,
+        StorageError,
         TooLargeError,
         UnreadableError,
         UsageError,
@@ -32,11 +34,13 @@ if TYPE_CHECKING:
     )
     from faceproof.faces.detection import DetectedFace, FaceDetector, RetinaFace, YuNet
     from faceproof.faces.quality import Gates
+    from faceproof.hash_files import find_duplicates, hash_to_file, open_hashes
     from faceproof.images import Limits, Picture, load
     from faceproof.inputs import Inputs, Item
     from faceproof.pipeline import FaceChecker
     from faceproof.records import SCHEMA, Evidence, Face, ImageResult, QualityReason, Stability, Verdict
     from faceproof.reports import open_results, scan_to_file
+    from faceproof.result_parts import open_parts
     from faceproof.scan import Options
 
 __version__ = VERSION
@@ -44,17 +48,20 @@ __version__ = VERSION
 _HOMES = {
     "faceproof.detectors.base": ("Detector",),
     "faceproof.detectors.card": ("Card", "OperatingPoint"),
+    "faceproof.duplicates": ("HashOptions",),
     "faceproof.errors": (
         "DamagedError", "FaceproofError", "MissingExtraError", "ModelError", "NotAPictureError",
-        "OutputError", "PictureError", "TooLargeError", "UnreadableError", "UsageError", "VideoError",
+        "OutputError", "PictureError", "StorageError", "TooLargeError", "UnreadableError", "UsageError", "VideoError",
     ),
     "faceproof.faces.detection": ("DetectedFace", "FaceDetector", "RetinaFace", "YuNet"),
     "faceproof.faces.quality": ("Gates",),
+    "faceproof.hash_files": ("find_duplicates", "hash_to_file", "open_hashes"),
     "faceproof.images": ("Limits", "Picture", "load"),
     "faceproof.inputs": ("Inputs", "Item"),
     "faceproof.pipeline": ("FaceChecker",),
     "faceproof.records": ("SCHEMA", "Evidence", "Face", "ImageResult", "QualityReason", "Stability", "Verdict"),
     "faceproof.reports": ("open_results", "scan_to_file"),
+    "faceproof.result_parts": ("open_parts",),
     "faceproof.scan": ("Options",),
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -71,6 +78,7 @@ __all__ = [
     "FaceDetector",
     "FaceproofError",
     "Gates",
+    "HashOptions",
     "ImageResult",
     "Inputs",
     "Item",
@@ -86,6 +94,7 @@ __all__ = [
     "QualityReason",
     "RetinaFace",
     "Stability",
+    "StorageError",
     "TooLargeError",
     "UnreadableError",
     "UsageError",
@@ -93,7 +102,11 @@ __all__ = [
     "VideoError",
     "YuNet",
     "__version__",
+    "find_duplicates",
+    "hash_to_file",
     "load",
+    "open_hashes",
+    "open_parts",
     "open_results",
     "scan_to_file",
 ]

@@ -16,6 +16,7 @@ import typer
 
 from faceproof._version import VERSION
 from faceproof.cli_calibrate import calibrate
+from faceproof.cli_duplicates import duplicates
 from faceproof.cli_evaluate import evaluate
 from faceproof.cli_explain import explain
 from faceproof.cli_import import importing
@@ -140,7 +141,9 @@ def _root(
 def check(
     pictures: Annotated[
         list[str],
-        typer.Argument(metavar="PICTURE...", help="Pictures and videos: paths or http(s) URLs.", show_default=False),
+        typer.Argument(
+            metavar="PICTURE...", help="Pictures and videos: paths, URLs, or SHARD::MEMBER.", show_default=False
+        ),
     ],
     model: ModelOption = None,
     face_detector: FaceDetectorOption = None,
@@ -212,7 +215,8 @@ def scan(
         list[str],
         typer.Argument(
             metavar="INPUT...",
-            help="Pictures, folders, globs, manifests (.csv .tsv .jsonl .txt .parquet), or - for a list on stdin.",
+            help="Pictures, folders, globs, manifests (.csv .tsv .jsonl .txt .parquet), shards (.tar, .parquet), "
+            "s3:// and other URLs of these, or - for a list on stdin.",
             show_default=False,
         ),
     ],
@@ -222,7 +226,7 @@ def scan(
             "--out",
             "-o",
             metavar="FILE",
-            help="Results: .jsonl, .csv or .parquet; - for JSON lines on standard output.",
+            help="Results: .jsonl, .csv or .parquet; s3://BUCKET/NAME.parquet for parts in a bucket; - for stdout.",
         ),
     ],
     overwrite: Annotated[
@@ -278,8 +282,10 @@ def scan(
     from faceproof.errors import UsageError
     from faceproof.flags import Tally
     from faceproof.inputs import Inputs
+    from faceproof.remote import is_url
     from faceproof.report_pages import Flagged, check_target, scan_to_page
     from faceproof.reports import open_results, scan_to_file
+    from faceproof.result_parts import open_parts
 
     if report is not None:
         if out == "-":
@@ -297,7 +303,7 @@ def scan(
         flagged.add(record)
 
     with (
-        open_results(out, overwrite=overwrite, on_record=seen) as results,
+        (open_parts if is_url(out) else open_results)(out, overwrite=overwrite, on_record=seen) as results,
         terminal.progress(chosen, hidden=quiet) as bar,
     ):
         before = results.total
@@ -347,6 +353,7 @@ def models(
 app.command()(explain)
 app.command()(evaluate)
 app.command("map")(picture_map)
+app.command()(duplicates)
 
 
 @app.command()
@@ -382,18 +389,11 @@ def _options(
 ) -> Options:
     from PIL import Image
 
-    from faceproof.errors import UsageError
     from faceproof.faces.quality import Gates
     from faceproof.images import Limits
     from faceproof.scan import Options
 
-    text = max_pixels.strip().upper()
-    factor = {"K": 10**3, "M": 10**6, "G": 10**9}.get(text[-1:], 1)
-    try:
-        pixels = int(float(text.rstrip("KMG")) * factor)
-    except (ValueError, OverflowError):
-        raise UsageError(f"--max-pixels {max_pixels!r} is not a number; write 64M or 64000000") from None
-    limits = Limits(max_pixels=pixels)
+    limits = Limits.of_pixels(max_pixels)
     # This process is ours alone, so Pillow's own limit may follow the user's.
     Image.MAX_IMAGE_PIXELS = max(limits.max_pixels, Image.MAX_IMAGE_PIXELS or 0)
     gates = Gates() if min_face is None else Gates(min_side=min_face)

@@ -9,6 +9,7 @@
     │   ├── TooLargeError       more pixels or bytes than the limits allow
     │   └── VideoError          a video or camera without pictures to check: no stream, no codec, absent, busy
     ├── ModelError              a model folder that must not be used (hash, card, shapes)
+    ├── StorageError            a bucket or server fails as a whole (absent, denied, no answer)
     ├── OutputError             results cannot be written (disk full, locked, another schema)
     └── MissingExtraError       an optional dependency is absent; the message has the install line
 
@@ -25,6 +26,7 @@ __all__ = [
     "NotAPictureError",
     "OutputError",
     "PictureError",
+    "StorageError",
     "TooLargeError",
     "UnreadableError",
     "UsageError",
@@ -68,6 +70,10 @@ class VideoError(PictureError):
 
 class ModelError(FaceproofError):
     """A model folder that must not be used: no card, wrong hash, wrong shapes."""
+
+
+class StorageError(FaceproofError):
+    """A bucket or server fails as a whole: not there, not allowed, no answer. What was done is safe."""
 
 
 class OutputError(FaceproofError):

@@ -17,6 +17,9 @@ EXTRAS = {
     "sentences": ("sentence_transformers",),
     "study": ("scipy",),
     "video": ("av",),
+    "duplicates": ("pdqhash",),
+    "remote": ("s3fs", "fsspec"),
+    "gcs": ("gcsfs",),
     "train": ("torch", "timm", "safetensors", "onnx", "onnxscript", "lightning_fabric"),
 }
 """Extra in pyproject.toml -> the modules it brings that are imported by name."""

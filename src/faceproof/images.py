@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Union
 import numpy as np
 import numpy.typing as npt
 
+from faceproof import remote, servers, shards
 from faceproof.errors import (
     DamagedError,
     NotAPictureError,
@@ -36,10 +37,20 @@ from faceproof.metadata import Metadata, read_metadata
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["FORMATS", "SUFFIXES", "Limits", "Picture", "PictureSource", "load", "printable"]
+__all__ = ["FORMATS", "SUFFIXES", "Encoded", "Limits", "Picture", "PictureSource", "fetch", "load", "printable"]
 
 RGB = npt.NDArray[np.uint8]
-PictureSource = Union[str, "os.PathLike[str]", bytes, RGB, "Image.Image"]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The bytes of a picture's file, read already, and the path or URL they go by."""
+
+    name: str
+    data: bytes = field(repr=False)
+
+
+PictureSource = Union[str, "os.PathLike[str]", bytes, Encoded, RGB, "Image.Image"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 """Formats read, by Pillow's names (JPEG with MPO); HEIF joins them when the extra `heif` is installed."""
@@ -72,6 +83,20 @@ class Limits:
     def __post_init__(self) -> None:
         if self.max_pixels < 1 or self.max_bytes < 1 or self.url_timeout <= 0:
             raise UsageError(f"limits must be positive: {self}")
+
+    @classmethod
+    def of_pixels(cls, text: str) -> Limits:
+        """Make limits from what a user writes for --max-pixels: 64M, 500k, 64000000.
+
+        Raises:
+            UsageError: it is not a positive number.
+        """
+        number = text.strip().upper()
+        factor = {"K": 10**3, "M": 10**6, "G": 10**9}.get(number[-1:], 1)
+        try:
+            return cls(max_pixels=int(float(number.rstrip("KMG")) * factor))
+        except (ValueError, OverflowError):
+            raise UsageError(f"--max-pixels {text!r} is not a number; write 64M or 64000000") from None
 
 
 @dataclass(frozen=True)
@@ -110,9 +135,12 @@ def printable(path: str | os.PathLike[str]) -> str:
 
     Bytes that are not UTF-8 become ``\xNN`` and lone surrogates ``\uNNNN``: JSON, CSV and Parquet readers
     refuse the surrogates Python holds them in. In a name that needs this, or that looks as if it had,
-    backslashes are doubled, so that no name can pass for another. All other names stay as they are.
+    backslashes are doubled, so that no name can pass for another. Of URLs what opens doors (passwords, signatures)
+    becomes ***. All other names stay as they are.
     """
     text = os.fspath(path)
+    if remote.is_url(text):
+        text = servers.redacted(text)
     if not any("\ud800" <= letter <= "\udfff" for letter in text) and not _LOOKS_ESCAPED.search(text):
         return text
     return "".join(_escaped(letter) for letter in text)
@@ -185,8 +213,8 @@ def load(source: PictureSource, *, limits: Limits | None = None, metadata: bool 
     """Load one picture.
 
     Args:
-        source: a path, an http(s) URL, the bytes of a file, an array (H, W, 3) uint8 RGB or
-            (H, W) uint8 grey, or a PIL picture.
+        source: a path, a URL (http, https, s3, gs), SHARD::MEMBER, the bytes of a file, an array (H, W, 3)
+            uint8 RGB or (H, W) uint8 grey, or a PIL picture.
         limits: what it may cost; `Limits()` if None.
         metadata: also read what the file says about its origin (`faceproof.metadata`).
 
@@ -197,6 +225,7 @@ def load(source: PictureSource, *, limits: Limits | None = None, metadata: bool 
 
     Raises:
         PictureError: one of its kinds, see `faceproof.errors`.
+        StorageError: a bucket fails as a whole.
         UsageError: `source` is of a type we do not take.
     """
     limits = limits or Limits()
@@ -204,10 +233,10 @@ def load(source: PictureSource, *, limits: Limits | None = None, metadata: bool 
         return Picture(_from_array(source, limits), "<array>")
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _decode(bytes(source), "<bytes>", limits, metadata)
-    if isinstance(source, str) and source.lower().startswith(("http://", "https://")):
-        return _decode(_download(source, limits), source, limits, metadata)
+    if isinstance(source, Encoded):
+        return _decode(source.data, printable(source.name), limits, metadata)
     if isinstance(source, (str, os.PathLike)):
-        return _decode(read_bytes(source, limits), printable(source), limits, metadata)
+        return _decode(fetch(source, limits), printable(source), limits, metadata)
     from PIL import Image
 
     if isinstance(source, Image.Image):
@@ -219,6 +248,22 @@ def load(source: PictureSource, *, limits: Limits | None = None, metadata: bool 
         f"cannot read a picture from {type(source).__name__}; "
         "give a path, URL, bytes, uint8 array (H, W, 3) or PIL picture"
     )
+
+
+def fetch(source: str | os.PathLike[str], limits: Limits) -> bytes:
+    """Read the bytes of a picture's file: a path, a URL, or SHARD::MEMBER.
+
+    Raises:
+        PictureError, StorageError: as `load`.
+    """
+    if isinstance(source, str):
+        if (inside := shards.split(source)) is not None:
+            return shards.member(*inside, limits.max_bytes)
+        if remote.is_bucket(source):
+            return remote.read(source, limits.max_bytes)
+        if remote.is_url(source):
+            return _download(source, limits)
+    return read_bytes(source, limits)
 
 
 def _decode(data: bytes, name: str, limits: Limits, metadata: bool) -> Picture:
@@ -419,26 +464,13 @@ def _why(path: str | os.PathLike[str], err: OSError) -> str:
 def _download(url: str, limits: Limits) -> bytes:
     import http.client
     import urllib.error
-    import urllib.request
 
-    # An opener with these handlers alone: no file:, ftp: or data: URLs, not even after a redirect.
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
-        urllib.request.HTTPDefaultErrorHandler,
-        urllib.request.HTTPRedirectHandler,
-        urllib.request.HTTPErrorProcessor,
-    ):
-        opener.add_handler(handler())
     try:
-        request = urllib.request.Request(url, headers={"User-Agent": "faceproof", "Accept": "image/*"})  # noqa: S310  (http and https only, see above)
-        with opener.open(request, timeout=limits.url_timeout) as answer:  # the opener knows http(s) only
+        with servers.asked(url, limits.url_timeout, Accept="image/*") as answer:
             return _drain(answer, limits)
     except urllib.error.HTTPError as err:
         raise UnreadableError(f"the server answered {err.code} ({_one_line(err.reason)}); check the URL") from err
-    except (OSError, ValueError, http.client.HTTPException) as err:
+    except (OSError, http.client.HTTPException) as err:
         reason = _one_line(getattr(err, "reason", err))
         raise UnreadableError(f"cannot be fetched ({reason}); check the URL and the network") from err
 

@@ -1,14 +1,16 @@
-"""Folders, globs, manifests and lists -> paths, each once, in a stable order.
+"""Folders, globs, manifests, lists, buckets and shards -> paths, each once, in a stable order.
 
 Nothing is skipped in silence: what a folder holds besides pictures is counted, what cannot be listed
-becomes an item with its error.
+becomes an item with its error. Nothing is fetched that was not named by a URL, or by a URL in a manifest.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import glob
 import hashlib
+import io
 import json
 import os
 import sys
@@ -20,23 +22,38 @@ from typing import IO, Any
 
 import numpy as np
 
-from faceproof.errors import UsageError
+from faceproof import remote, shards
+from faceproof.errors import PictureError, StorageError, UsageError
 from faceproof.extras import require
-from faceproof.images import SUFFIXES, printable
+from faceproof.images import SUFFIXES, Encoded, printable
 from faceproof.video import VIDEO_SUFFIXES
 
-__all__ = ["IdSet", "Inputs", "Item"]
+__all__ = ["IdSet", "Inputs", "Item", "until_failure"]
 
 MANIFESTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt", ".lst", ".parquet")
 COLUMNS = ("path", "file", "filename", "file_name", "image", "picture")
+SHARD_BYTES = 32 * 2**20
+"""Largest picture in a shard: those under way are held in memory, about a hundred at most."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One path to check, or the reason why something below it cannot be listed."""
+    """One path to check, or the reason why something below it cannot be listed.
+
+    Attributes:
+        path: of the picture, its URL, or SHARD::MEMBER.
+        error: why it cannot be checked, or None.
+        data: the bytes of its file where they were read already (shards).
+    """
 
     path: str
     error: str | None = None
+    data: bytes | None = field(default=None, repr=False)
+
+    @property
+    def source(self) -> str | Encoded:
+        """What `images.load` takes."""
+        return self.path if self.data is None else Encoded(self.path, self.data)
 
 
 class IdSet:
@@ -54,7 +71,9 @@ class IdSet:
         return len(self._sorted) + len(self._recent)
 
     def __contains__(self, text: str) -> bool:
-        key = self._key(text)
+        return self._holds(self._key(text))
+
+    def _holds(self, key: int) -> bool:
         if key in self._recent:
             return True
         place = int(np.searchsorted(self._sorted, np.uint64(key)))
@@ -62,9 +81,10 @@ class IdSet:
 
     def add(self, text: str) -> bool:
         """Add a string; return whether it was new."""
-        if text in self:
+        key = self._key(text)
+        if self._holds(key):
             return False
-        self._recent.add(self._key(text))
+        self._recent.add(key)
         if len(self._recent) >= max(self._buffer, len(self._sorted) // 16):
             fresh = np.fromiter(self._recent, np.uint64, len(self._recent))
             self._sorted = np.sort(np.concatenate([self._sorted, fresh]))
@@ -76,13 +96,22 @@ class IdSet:
         return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
+def until_failure(items: Iterable[Item], failures: list[StorageError]) -> Iterator[Item]:
+    """Yield items; a store that fails ends them. Its error is for the caller to raise when what came is worked on."""
+    try:
+        yield from items
+    except StorageError as err:
+        failures.append(err)
+
+
 @dataclass
 class Inputs:
     """What the user named on the command line.
 
     Attributes:
-        arguments: paths of pictures, folders or manifests, glob patterns, http(s) URLs, or "-" for a
-            list on standard input (one path a line, or separated by NUL bytes).
+        arguments: paths of pictures, folders, manifests, tar or Parquet shards, glob patterns, URLs of any of
+            these (s3, gs; http and https: no folders and patterns), or "-" for a list on standard input (one
+            path a line, or separated by NUL bytes). {000..123} stands for these numbers.
         all_files: take every file of a folder, not only those with a picture's ending.
         stdin: where "-" is read from.
         videos: in folders and globs take videos too.
@@ -101,19 +130,21 @@ class Inputs:
 
     @property
     def countable(self) -> bool:
-        """Whether iterating twice gives the same: not so for a list on standard input."""
-        return "-" not in self.arguments
+        """Whether iterating twice is possible, and cheap: not for a list on standard input, shards, and URLs."""
+        return not any(each == "-" or remote.is_url(each) or _is_shard(each) for each in self.arguments)
 
     def __iter__(self) -> Iterator[Item]:
         """Yield every input once (by its path as printed), in a stable order.
 
         Raises:
             UsageError: a manifest without a path column, or a folder without a single picture.
+            StorageError: a bucket or server fails as a whole.
         """
         self.ignored = 0
         seen = IdSet()
         for argument in self.arguments:
-            for item in self._expand(argument):
+            names = [argument] if os.path.lexists(argument) else remote.expanded(argument)
+            for item in (item for name in names for item in self._expand(name)):
                 if seen.add(printable(item.path)):
                     yield item
 
@@ -123,17 +154,14 @@ class Inputs:
 
     def _expand(self, argument: str) -> Iterator[Item]:
         if argument == "-":
-            yield from _read_list(self.stdin or sys.stdin.buffer, Path())
-        elif argument.lower().startswith(("http://", "https://")):
-            yield Item(argument)
+            yield from _read_list(self.stdin or sys.stdin.buffer, ".")
+        elif remote.is_url(argument):
+            yield from self._url(argument)
         elif os.path.isdir(argument):
             yield from self._folder(argument)
         elif os.path.lexists(argument):
-            if os.path.splitext(argument)[1].lower() in MANIFESTS:
-                yield from _manifest(Path(argument))
-            else:
-                yield Item(argument)
-        elif glob.has_magic(argument):
+            yield from self._file(argument)
+        elif glob.has_magic(argument) and shards.split(argument) is None:
             yield from self._glob(argument)
         else:
             yield Item(argument)  # reading it will say that it does not exist
@@ -141,6 +169,73 @@ class Inputs:
     def _wanted(self, path: str) -> bool:
         ending = os.path.splitext(path)[1].lower()
         return ending in SUFFIXES or (self.videos and ending in VIDEO_SUFFIXES)
+
+    def _file(self, path: str) -> Iterator[Item]:
+        """One file or object: a shard, a manifest or a picture, by its ending."""
+        ending = os.path.splitext(remote.location(path))[1].lower()
+        if shards.split(path) is not None:
+            yield Item(path)
+        elif shards.is_tar(path) or (ending == ".parquet" and _holds_pictures(path)):
+            yield from self._shard(path)
+        elif ending in MANIFESTS:
+            yield from _manifest(path)
+        else:
+            yield Item(path)
+
+    def _shard(self, path: str) -> Iterator[Item]:
+        taken = False
+        try:
+            for member in self._members(path):
+                taken = True
+                yield Item(f"{path}::{member.name}", member.error, member.data)
+        except PictureError as err:
+            yield Item(path, str(err))
+        else:
+            if not taken:
+                yield Item(path, "no pictures in this shard; check it, or take every file with --all-files")
+
+    def _members(self, path: str) -> Iterator[shards.Member]:
+        def wanted(name: str) -> bool:
+            return self.all_files or os.path.splitext(name)[1].lower() in SUFFIXES
+
+        def ignored() -> None:
+            self.ignored += 1
+
+        if shards.is_tar(path):
+            return shards.members(path, wanted, SHARD_BYTES, ignored=ignored)
+        return shards.rows(path, SHARD_BYTES)
+
+    def _url(self, url: str) -> Iterator[Item]:
+        if not remote.is_bucket(url):
+            yield from self._file(url)
+        elif glob.has_magic(url) and shards.split(url) is None:
+            yield from self._objects(url, remote.matching(url), shards_too=True)
+        elif url.endswith("/") or "/" not in url.partition("://")[2]:
+            yield from self._objects(url, remote.listing(url if url.endswith("/") else f"{url}/"))
+        elif os.path.splitext(url)[1]:
+            yield from self._file(url)
+        elif next(remote.listing(f"{url}/"), None) is not None:
+            yield from self._objects(url, remote.listing(f"{url}/"))
+        else:
+            yield Item(url)
+
+    def _objects(self, url: str, found: Iterator[str], *, shards_too: bool = False) -> Iterator[Item]:
+        """Objects of a bucket, as a folder's files; a pattern also stands for shards."""
+        taken = False
+        for each in found:
+            if shards_too and _is_shard(each):
+                taken = True
+                yield from self._file(each)
+            elif not self.all_files and os.path.splitext(each)[1].lower() not in SUFFIXES:
+                self.ignored += 1
+            else:
+                taken = True
+                yield Item(each)
+        if not taken:
+            raise UsageError(
+                f"no pictures in {printable(url)} (endings read: {', '.join(sorted(SUFFIXES))}); "
+                "check the URL, or take every object with --all-files"
+            )
 
     def _folder(self, folder: str) -> Iterator[Item]:
         taken = False
@@ -164,6 +259,10 @@ class Inputs:
         for match in matches:
             if os.path.isdir(match):
                 continue  # `**` lists folders too; what they hold matches by itself
+            if _is_shard(match):
+                taken = True
+                yield from self._file(match)
+                continue
             if not self.all_files and not self._wanted(match):
                 self.ignored += 1
                 continue
@@ -216,32 +315,50 @@ def _walk(top: str) -> Iterator[Item]:
         stack.extend(reversed(folders))
 
 
-def _manifest(path: Path) -> Iterator[Item]:
+def _is_shard(path: str) -> bool:
+    """Whether a file holds many pictures, by its ending (a Parquet file may also be a list of them)."""
+    return shards.is_tar(path) or remote.location(path).lower().endswith(".parquet")
+
+
+def _holds_pictures(path: str) -> bool:
+    """Whether a Parquet file holds pictures' bytes instead of their paths."""
+    with _manifest_errors(path), _opened(path) as stream:
+        return shards.picture_column(require("parquet", "pyarrow.parquet").read_schema(stream)) is not None
+
+
+def _manifest(path: str) -> Iterator[Item]:
     """Paths named in a manifest, relative to its folder."""
-    suffix = path.suffix.lower()
-    base = path.parent
-    try:
-        if suffix == ".parquet":
-            rows: Iterable[dict[str, Any]] = _parquet_rows(path)
-        elif suffix in (".txt", ".lst"):
-            with path.open("rb") as stream:
-                yield from _read_list(stream, base, mark=True)
+    suffix = os.path.splitext(remote.location(path))[1].lower()
+    base = f"{remote.location(path).rpartition('/')[0]}/" if remote.is_url(path) else str(Path(path).parent)
+    with _manifest_errors(path), _opened(path) as stream:
+        if suffix in (".txt", ".lst"):
+            yield from _read_list(stream, base, mark=True)
             return
-        else:
-            rows = _text_rows(path, suffix)
+        rows = _parquet_rows(stream) if suffix == ".parquet" else _text_rows(stream, path, suffix)
         for number, row in enumerate(rows, 1):
             column = next((name for name in COLUMNS if row.get(name)), None)
             if column is None:
                 raise UsageError(
                     f"{printable(path)}, entry {number}: no path; a manifest has a column named {' or '.join(COLUMNS)}"
                 )
-            yield Item(_joined(base, str(row[column])))
-    except (OSError, UnicodeDecodeError, csv.Error) as err:
+            yield _joined(base, str(row[column]))
+
+
+@contextlib.contextmanager
+def _manifest_errors(path: str) -> Iterator[None]:
+    try:
+        yield
+    # pyarrow's errors derive from ValueError or OSError
+    except (OSError, ValueError, csv.Error, PictureError) as err:
         raise UsageError(f"the manifest {printable(path)} cannot be read ({err})") from err
 
 
-def _text_rows(path: Path, suffix: str) -> Iterator[dict[str, Any]]:
-    with path.open(newline="", encoding="utf-8-sig") as stream:
+def _opened(path: str) -> IO[bytes]:
+    return remote.opened(path) if remote.is_url(path) else open(path, "rb")
+
+
+def _text_rows(raw: IO[bytes], path: str, suffix: str) -> Iterator[dict[str, Any]]:
+    with io.TextIOWrapper(raw, newline="", encoding="utf-8-sig") as stream:
         if suffix in (".csv", ".tsv"):
             yield from csv.DictReader(stream, delimiter="\t" if suffix == ".tsv" else ",")
             return
@@ -255,18 +372,14 @@ def _text_rows(path: Path, suffix: str) -> Iterator[dict[str, Any]]:
             yield row if isinstance(row, dict) else {"path": row}
 
 
-def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
-    parquet = require("parquet", "pyarrow.parquet")
-    try:
-        file = parquet.ParquetFile(path)
-        names = [name for name in COLUMNS if name in file.schema_arrow.names]
-        for batch in file.iter_batches(columns=names):
-            yield from batch.to_pylist()
-    except (OSError, ValueError) as err:  # pyarrow's errors derive from ValueError or OSError
-        raise UsageError(f"the manifest {printable(path)} cannot be read ({err})") from err
+def _parquet_rows(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
+    file = require("parquet", "pyarrow.parquet").ParquetFile(stream)
+    names = [name for name in COLUMNS if name in file.schema_arrow.names]
+    for batch in file.iter_batches(columns=names):
+        yield from batch.to_pylist()
 
 
-def _read_list(stream: IO[bytes], base: Path, *, mark: bool = False) -> Iterator[Item]:
+def _read_list(stream: IO[bytes], base: str, *, mark: bool = False) -> Iterator[Item]:
     """Paths one a line, or separated by NUL bytes (find -print0): which, the first block with either tells."""
     read = getattr(stream, "read1", stream.read)
     head = b""
@@ -284,12 +397,17 @@ def _read_list(stream: IO[bytes], base: Path, *, mark: bool = False) -> Iterator
     yield from _listed(rest, separator, base)
 
 
-def _listed(raw: bytes, separator: bytes, base: Path) -> Iterator[Item]:
+def _listed(raw: bytes, separator: bytes, base: str) -> Iterator[Item]:
     if path := raw.rstrip(b"\r") if separator == b"\n" else raw:
-        yield Item(_joined(base, os.fsdecode(path)))
+        yield _joined(base, os.fsdecode(path))
 
 
-def _joined(base: Path, name: str) -> str:
-    if name.lower().startswith(("http://", "https://")):
-        return name
-    return os.path.join(base, name) if str(base) != "." else name
+def _joined(base: str, name: str) -> Item:
+    """An entry of a list: a URL, or a path relative to the list's folder."""
+    if remote.is_url(name):
+        return Item(name)
+    if remote.is_url(base):
+        if name.startswith(("/", "\\")) or ".." in name.split("/"):  # nobody else's list opens files of this machine
+            return Item(name, "a list on a server names URLs, or paths below itself; mend the list")
+        return Item(base + name)
+    return Item(os.path.join(base, name) if base != "." else name)

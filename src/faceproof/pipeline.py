@@ -29,7 +29,7 @@ from faceproof.faces.detection import DetectedFace, FaceDetector
 from faceproof.faces.detection import face_detector as make_face_detector
 from faceproof.faces.quality import Gates
 from faceproof.fusion import ANOMALY, SUPERVISED, Combiner, Single, read_fusion
-from faceproof.images import Limits, Picture, PictureSource, load, printable
+from faceproof.images import Encoded, Limits, Picture, PictureSource, load, printable
 from faceproof.metadata import provenance_evidence
 from faceproof.records import Evidence, Face, ImageResult, QualityReason, Verdict
 from faceproof.verdict import decide, steadied
@@ -131,7 +131,7 @@ class FaceChecker:
         """Check one picture.
 
         Args:
-            picture: path, http(s) URL, bytes of a file, uint8 array (H, W, 3) RGB or PIL picture.
+            picture: path, URL, SHARD::MEMBER, bytes of a file, uint8 array (H, W, 3) RGB or PIL picture.
 
         Returns:
             The result. A picture that cannot be used gives one with status "error" and the reason;
@@ -211,7 +211,8 @@ class FaceChecker:
         try:
             loaded = self.load(picture)
         except PictureError as err:
-            name = picture if isinstance(picture, (str, os.PathLike)) else f"<{type(picture).__name__}>"
+            named = picture.name if isinstance(picture, Encoded) else picture
+            name = named if isinstance(named, (str, os.PathLike)) else f"<{type(picture).__name__}>"
             return _Prepared(printable(name), error=str(err))
         return self._find(loaded)
 

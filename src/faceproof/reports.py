@@ -18,17 +18,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from faceproof.errors import OutputError, UsageError
+from faceproof.errors import OutputError, StorageError, UsageError
 from faceproof.extras import require
 from faceproof.images import printable
-from faceproof.inputs import IdSet, Inputs, Item
+from faceproof.inputs import IdSet, Inputs, Item, until_failure
 from faceproof.journals import cut_torn_line, lock, write_all
 from faceproof.records import SCHEMA, STATUSES
 from faceproof.scan import Options, scan
 from faceproof.tables import spreadsheet_safe
 from faceproof.video_records import VIDEO_SCHEMA, AnyResult
 
-__all__ = ["FORMATS", "ResultFile", "open_results", "read_results", "scan_to_file", "to_json"]
+__all__ = [
+    "FORMATS", "Record", "ResultFile", "open_results", "read_records", "read_results", "scan_to_file", "to_json",
+    "write_records",
+]  # fmt: skip
 
 FORMATS = (".jsonl", ".ndjson", ".csv", ".parquet")
 CSV_COLUMNS = (
@@ -83,6 +86,11 @@ class ResultFile:
     def total(self) -> int:
         """Records of this and earlier runs."""
         return sum(self.counts[status] for status in STATUSES)
+
+    @property
+    def place(self) -> str:
+        """What to call it."""
+        return "standard output" if self.path is None else str(self.path)
 
     def write(self, result: AnyResult) -> None:
         """Write one record, whole or not at all.
@@ -141,7 +149,7 @@ class ResultFile:
         assert self.path is not None
         seen = IdSet()
         if self.path.is_file():
-            for record in _read(self.path):
+            for record in read_records(self.path):
                 seen.add(record["path"])
                 yield record
         for record in _read_lines(journal):
@@ -219,7 +227,7 @@ def open_results(
                 path.unlink(missing_ok=True)
         elif live.is_file():
             if journal is not None and path.exists():
-                results._take(_read(path))
+                results._take(read_records(path))
             results._take(_read_lines(live))
             results._good = cut_torn_line(stream)
     except BaseException as err:
@@ -250,10 +258,14 @@ def scan_to_file(
         workers: processes, None for one per core.
         on_result: called with each new result, after it was written.
         on_skip: called for each input that has its record already.
+
+    Raises:
+        StorageError: a bucket fails as a whole; what came before is written.
     """
+    failures: list[StorageError] = []
 
     def wanted() -> Iterator[Item]:
-        for item in inputs:
+        for item in until_failure(inputs, failures):
             if printable(item.path) in results.done:
                 on_skip()
             else:
@@ -263,6 +275,8 @@ def scan_to_file(
         for result in stream:
             results.write(result)
             on_result(result)
+    if failures:
+        raise failures[0]
     results.finish()
 
 
@@ -278,14 +292,30 @@ def read_results(path: str | Path) -> Iterator[Record]:
         raise UsageError(f"unknown ending of {path}; results are {', '.join(FORMATS)}")
     if not path.is_file():
         raise UsageError(f"no results at {path}; check the path")
-    yield from _read(path)
+    yield from read_records(path)
 
 
-def _read(path: Path) -> Iterator[Record]:
+def read_records(path: Path) -> Iterator[Record]:
+    """Read the records of a file of results, by its ending.
+
+    Raises:
+        OutputError: it holds something else.
+    """
     ending = path.suffix.lower()
     if ending == ".csv":
         return _read_csv(path)
     return _read_parquet(path) if ending == ".parquet" else _read_lines(path)
+
+
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """Write a file of results, by its ending; nothing that is there is kept."""
+    ending = path.suffix.lower()
+    if ending == ".csv":
+        _write_csv(path, records)
+    elif ending == ".parquet":
+        _write_parquet(path, records)
+    else:
+        path.write_text("".join(to_json(record) + "\n" for record in records), encoding="utf-8")
 
 
 def _not_ours(path: Path, why: str) -> OutputError:

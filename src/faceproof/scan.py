@@ -11,10 +11,11 @@ import os
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from faceproof.errors import UsageError
+from faceproof.errors import StorageError, UsageError
 from faceproof.faces.quality import Gates
+from faceproof.fetching import fetched
 from faceproof.images import Limits
-from faceproof.inputs import Item
+from faceproof.inputs import Item, until_failure
 from faceproof.pipeline import FaceChecker
 from faceproof.video import VIDEO_SUFFIXES, is_video
 from faceproof.video_check import VideoOptions, check_video, failed_video
@@ -80,13 +81,17 @@ def scan(items: Iterable[Item], options: Options, *, workers: int | None = None)
 
 def _check(checker: FaceChecker, items: Iterable[Item], video: VideoOptions) -> Iterator[AnyResult]:
     """Check items, pictures and videos; those that already carry an error pass through in their place."""
-    for kind, run in itertools.groupby(items, key=_kind):
+    failures: list[StorageError] = []
+    there = until_failure(fetched(items, checker.limits), failures)
+    for kind, run in itertools.groupby(there, key=_kind):
         if kind == "error":
             yield from (checker.failed(item.path, item.error or "") for item in run)
         elif kind == "video":
             yield from (check_video(checker, item.path, video) for item in run)
         else:
-            yield from checker.check_many(item.path for item in run)
+            yield from checker.check_many(item.source for item in run)
+    if failures:
+        raise failures[0]
 
 
 def _long(item: Item) -> bool:
@@ -104,7 +109,7 @@ def _lost(checker: FaceChecker, item: Item) -> AnyResult:
 def _kind(item: Item) -> str:
     if item.error is not None:
         return "error"
-    return "video" if is_video(item.path) else "picture"
+    return "video" if item.data is None and is_video(item.path) else "picture"
 
 
 _worker: tuple[FaceChecker, VideoOptions] | None = None

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from faceproof._version import VERSION
 from faceproof.errors import OutputError
+from faceproof.servers import redacted
 
 __all__ = ["provenance", "spreadsheet_safe", "well_formed", "write_atomically", "write_table"]
 
@@ -69,7 +70,8 @@ def spreadsheet_safe(value: object) -> object:
 def provenance(data: str) -> str:
     """Return one line: the command, version and commit, the hardware, and a digest of the data."""
     program = Path(sys.argv[0]).name
-    command = shlex.join(["faceproof" if program == "__main__.py" else program or "python", *sys.argv[1:]])
+    words = (redacted(word) for word in sys.argv[1:])
+    command = shlex.join(["faceproof" if program == "__main__.py" else program or "python", *words])
     parts = (command, f"faceproof {VERSION}, commit {_commit()}", _hardware(), f"data {data}")
     return well_formed(" ".join("; ".join(parts).split()))
 

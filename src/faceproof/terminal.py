@@ -214,8 +214,7 @@ def summary(results: ResultFile, before: int, ignored: int) -> None:
         share = f"{number / total:.1%}" if total else ""
         table.add_row(Text(WORDS.get(outcome, outcome).lower(), style), str(number), share)
     console.print(table)
-    where = "standard output" if results.path is None else plain(str(results.path))
-    text = f"{total} records in {where}"
+    text = f"{total} records in {plain(results.place)}"
     if before:
         text += f", {before} of them from earlier runs"
     if ignored:

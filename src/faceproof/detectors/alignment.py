@@ -327,7 +327,7 @@ def _located(item: Item, detector: FaceDetector, limits: Limits | None, seen: se
     """Landmarks (5, 2) of a picture's only face as shares, or the name of the count it belongs to."""
     if item.error is not None:
         raise PictureError(item.error)
-    picture = load(item.path, limits=limits)
+    picture = load(item.source, limits=limits)
     if picture.sha256 in seen:
         return "copies"
     seen.add(picture.sha256)
