@@ -163,6 +163,7 @@ RANKS = {
     "faceproof.picture_map": 8,
     "faceproof.terminal_map": 8,
     "faceproof.hash_files": 8,
+    "faceproof.near_matches": 8,
     "faceproof.plots": 8,
     "faceproof.terminal_duplicates": 8,
     "faceproof.terminal_evaluation": 8,
