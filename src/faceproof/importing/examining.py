@@ -87,7 +87,7 @@ def examine_all(
     """
     found: dict[str, Examined] = {}
     with _opened(journal) as stream:
-        known = _known(stream)
+        known = _known(journal)
         cut_torn_line(stream)
 
         def wanted() -> Iterator[str]:
@@ -161,13 +161,13 @@ def _opened(journal: Path) -> Iterator[IO[bytes]]:
         yield stream
 
 
-def _known(stream: IO[bytes]) -> dict[str, Examined]:
-    """What an earlier run has read; lines that are none of ours are read again."""
+def _known(journal: Path) -> dict[str, Examined]:
+    """What an earlier run has read; lines that are none of ours count as nothing."""
     found: dict[str, Examined] = {}
-    stream.seek(0)
-    for line in stream.read().splitlines():
-        with contextlib.suppress(ValueError, TypeError):
-            raw: Any = json.loads(line)
-            one = Examined(**raw)
-            found[one.path] = one
+    with journal.open("rb") as stream:
+        for line in stream:
+            with contextlib.suppress(ValueError, TypeError, RecursionError):
+                raw: Any = json.loads(line)
+                one = Examined(**raw)
+                found[one.path] = one
     return found

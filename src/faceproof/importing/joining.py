@@ -55,8 +55,8 @@ class Told:
         return Told(**found)
 
 
-def apply_told(rows: Iterable[Row], told: Told, notes: Notes) -> list[Row]:
-    """Return rows as options change them; of several that fit, the longest (most particular) counts.
+def apply_told(rows: Iterable[Row], told: Told, notes: Notes) -> list[Row | None]:
+    """Return rows as options change them, None for those left out; of several that fit the longest option counts.
 
     Raises:
         UsageError: an option fits no picture: a typing error, most likely.
@@ -70,11 +70,12 @@ def apply_told(rows: Iterable[Row], told: Told, notes: Notes) -> list[Row]:
         used.update((kind, key) for key, _ in fitting)
         return max(fitting, key=lambda pair: (pair[0] != ALL, len(pair[0])))[1]
 
-    kept = []
+    kept: list[Row | None] = []
     for row in rows:
         label = said("label", row)
         if label == "skip":
             notes.add("skipped", row.name)
+            kept.append(None)
             continue
         changed = {kind: value for kind in ("generator", "source", "licence") if (value := said(kind, row)) is not None}
         new = replace(row, **changed)  # type: ignore[arg-type]  # texts, by name

@@ -225,9 +225,10 @@ def _all_rows(
                 known.add(path)
                 placed.append(_Placed(row, path))
     told = apply_told([each.row for each in placed], options.told, notes)
-    if (error := unlabelled(told)) is not None:
+    kept = [replace(each, row=row) for each, row in zip(placed, told, strict=True) if row is not None]
+    if (error := unlabelled(each.row for each in kept)) is not None:
         raise error
-    return recognised, _paired(placed, told)
+    return recognised, kept
 
 
 def _rows_of(
@@ -249,14 +250,6 @@ def _rows_of(
         return found, list(layout.inside(tree, notes, write)), str
     assert layout.rows is not None  # each layout has one of the two
     return found, list(layout.rows(tree, notes)), tree.locate
-
-
-def _paired(placed: Sequence[_Placed], told: Sequence[Row]) -> list[_Placed]:
-    """Rows after the options, each with its path again; those that were skipped are gone."""
-    kept, waiting = [], iter(placed)
-    for row in told:
-        kept.append(replace(next(each for each in waiting if each.row.name == row.name), row=row))
-    return kept
 
 
 # ---- files
