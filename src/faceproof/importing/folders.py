@@ -52,13 +52,14 @@ def kaggle(tree: Tree) -> str:
 def kaggle_rows(tree: Tree, notes: Notes) -> Iterator[Row]:
     """Photographs are FFHQ's, by their numbers; the others of StyleGAN. The lists are held against the folders."""
     listed = _kaggle_labels(tree, notes)
+    lists = bool(listed)
     for name in tree.pictures:
         found = _KAGGLE.search(name)
         if not found:
             yield unlabelled(name)
             continue
         label = 0 if found[2] == "real" else 1
-        stated = listed.pop(found[0].lstrip("/"), None) if listed else label
+        stated = listed.pop(found[0].lstrip("/"), None) if lists else label
         if stated is None:
             notes.add("unlisted", name)
         elif stated != label:

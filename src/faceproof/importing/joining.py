@@ -55,30 +55,35 @@ class Told:
         return Told(**found)
 
 
-def apply_told(rows: Iterable[Row], told: Told, notes: Notes) -> list[Row | None]:
+def apply_told(rows: Sequence[Row], titles: Sequence[str], told: Told, notes: Notes) -> list[Row | None]:
     """Return rows as options change them, None for those left out; of several that fit the longest option counts.
+
+    Args:
+        rows: of pictures. titles: name of the folder that each row's name begins below.
+        told: the options.
+        notes: of what is left out.
 
     Raises:
         UsageError: an option fits no picture: a typing error, most likely.
     """
     used: set[tuple[str, str]] = set()
 
-    def said(kind: str, row: Row) -> str | None:
-        fitting = [(key, value) for key, value in getattr(told, kind) if _fits(key, row)]
+    def said(kind: str, row: Row, title: str) -> str | None:
+        fitting = [(key, value) for key, value in getattr(told, kind) if _fits(key, row, title)]
         if not fitting:
             return None
         used.update((kind, key) for key, _ in fitting)
         return max(fitting, key=lambda pair: (pair[0] != ALL, len(pair[0])))[1]
 
     kept: list[Row | None] = []
-    for row in rows:
-        label = said("label", row)
+    for row, title in zip(rows, titles, strict=True):
+        label = said("label", row, title)
         if label == "skip":
             notes.add("skipped", row.name)
             kept.append(None)
             continue
-        changed = {kind: value for kind in ("generator", "source", "licence") if (value := said(kind, row)) is not None}
-        new = replace(row, **changed)  # type: ignore[arg-type]  # texts, by name
+        others = ((kind, said(kind, row, title)) for kind in ("generator", "source", "licence"))
+        new = replace(row, **{kind: value for kind, value in others if value is not None})  # type: ignore[arg-type]
         if label is not None:
             new = replace(new, label=ANSWERS[label])
         if new.label == 0:
@@ -93,26 +98,30 @@ def apply_told(rows: Iterable[Row], told: Told, notes: Notes) -> list[Row | None
     return kept
 
 
-def _fits(key: str, row: Row) -> bool:
+def _fits(key: str, row: Row, title: str) -> bool:
     if key == ALL:
         return True
     name = row.name.lower()
-    folder = name.rpartition("/")[0]
+    whole = f"{title.lower()}/{name}"
+    folders = (name.rpartition("/")[0], whole.rpartition("/")[0])
     return (
-        folder == key
-        or folder.startswith(f"{key}/")
-        or key in folder.split("/")
+        any(folder == key or folder.startswith(f"{key}/") for folder in folders)
+        or key in folders[1].split("/")
         or key in (each.lower() for each in row.keys)
-        or (any(letter in key for letter in "*?[") and fnmatch.fnmatch(name, key))
+        or (any(letter in key for letter in "*?[") and any(fnmatch.fnmatch(each, key) for each in (name, whole)))
     )
 
 
-def unlabelled(rows: Iterable[Row]) -> UsageError | None:
-    """Return the error that names the folders of pictures without a label, or None where all have one."""
+def unlabelled(rows: Iterable[tuple[Row, str]]) -> UsageError | None:
+    """Return the error that names the folders of pictures without a label, or None where all have one.
+
+    Args:
+        rows: with the folder that each row's name begins below.
+    """
     folders, tags = Counter[str](), Counter[str]()
-    for row in rows:
+    for row, title in rows:
         if row.label is None:
-            folders[row.name.rpartition("/")[0] or "."] += 1
+            folders[row.name.rpartition("/")[0] or title] += 1
             tags.update(row.keys)
     if not folders:
         return None

@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from faceproof.errors import UsageError
@@ -330,7 +331,7 @@ def _coco_list(tree: Tree, place: str, said: Mapping[str, Any], seen: set[str], 
         boxes = [_box(a.get("bbox"), key) for a, key in zip(own, keys, strict=True)]
         row = _labelled(name, keys, tuple(box for box in boxes if box), {}, tree.title, _split_in(place))
         licence = licences.get(_words(image.get("license")), "")
-        yield Row(**{**vars(row), "licence": licence})
+        yield replace(row, licence=licence)
 
 
 def _coco_folders(tree: Tree, place: str) -> list[str]:

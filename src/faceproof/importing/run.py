@@ -197,10 +197,11 @@ def _because(notes: Notes) -> str:
 
 @dataclass(frozen=True)
 class _Placed:
-    """A row, the path or URL of its picture, and what its file says once it was read."""
+    """A row, the path or URL of its picture, its source's name, and what its file says once it was read."""
 
     row: Row
     path: str
+    title: str
     file: Examined = field(default_factory=lambda: Examined(""))
 
 
@@ -217,16 +218,18 @@ def _all_rows(
         found, rows, locate = _rows_of(source, folder, own, options, notes)
         recognised.append(found)
         known = {each.path for each in placed}
+        title = os.path.basename(source.rstrip("/"))
         for row in rows:
             path = locate(row.name)
             if path in known:
                 notes.add("twice", row.name, "in two of the sources")
             else:
                 known.add(path)
-                placed.append(_Placed(row, path))
-    told = apply_told([each.row for each in placed], options.told, notes)
+                placed.append(_Placed(row, path, title))
+    titles = [each.title for each in placed]
+    told = apply_told([each.row for each in placed], titles, options.told, notes)
     kept = [replace(each, row=row) for each, row in zip(placed, told, strict=True) if row is not None]
-    if (error := unlabelled(each.row for each in kept)) is not None:
+    if (error := unlabelled((each.row, each.title) for each in kept)) is not None:
         raise error
     return recognised, kept
 
@@ -235,19 +238,27 @@ def _rows_of(
     source: str, folder: Path, own: set[str], options: Options, notes: Notes
 ) -> tuple[Recognised, list[Row], Callable[[str], str]]:
     """What a source was taken for, its rows, and what makes a path of a row's name."""
-    write = tabular.writer(folder)
+    write = tabular.Written(folder, source)
     if source.startswith("hf://"):
         name = source.removeprefix("hf://").removeprefix("datasets/").strip("/")
-        return Recognised(source, "huggingface", "hf:// names it"), list(tabular.hub_rows(name, notes, write)), str
+        return (
+            Recognised(source, "huggingface", "hf:// names it"),
+            [*tabular.hub_rows(name, notes, write)],
+            write.paths.__getitem__,
+        )
     if os.path.isfile(os.path.join(source, "dataset_info.json")) and options.layout in (None, "huggingface"):
         why = "dataset_info.json, as `datasets` saves it"
-        return Recognised(source, "huggingface", why), list(tabular.hub_rows(source, notes, write)), str
+        return (
+            Recognised(source, "huggingface", why),
+            [*tabular.hub_rows(source, notes, write)],
+            write.paths.__getitem__,
+        )
     tree = open_tree(source, notes)
     tree.names = [name for name in tree.names if tree.locate(name) not in own]
     found = recognise(tree, source) if options.layout is None else chosen(tree, source, options.layout)
     layout = LAYOUTS[found.name]
     if layout.inside is not None:
-        return found, list(layout.inside(tree, notes, write)), str
+        return found, list(layout.inside(tree, notes, write)), write.paths.__getitem__
     assert layout.rows is not None  # each layout has one of the two
     return found, list(layout.rows(tree, notes)), tree.locate
 
@@ -274,7 +285,7 @@ def _read(
             missing = file.error.startswith(("no such file", "No such file"))
             notes.add("missing" if missing else "unreadable", each.row.name, file.error)
             continue
-        taken.append(_Placed(_with_boxes(each.row, file, notes), each.path, file))
+        taken.append(replace(each, row=_with_boxes(each.row, file, notes), file=file))
     return taken
 
 
@@ -369,7 +380,7 @@ def _joined(
 
 
 def _group_names(taken: Sequence[_Placed], groups: Sequence[int]) -> dict[int, str]:
-    """Names made of the pictures' bytes: the same in every run, whatever else is imported beside them."""
+    """Names made of the pictures' bytes: the same group has the same name in every import."""
     smallest: dict[int, str] = {}
     for each, group in zip(taken, groups, strict=True):
         smallest[group] = min(smallest.get(group, each.file.sha256), each.file.sha256)

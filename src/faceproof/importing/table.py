@@ -23,6 +23,7 @@ class Layout:
         rows: the pictures of a tree; what is wrong goes to the notes.
         inside: instead of `rows` where the pictures lie inside other files and have to be written out.
         seen: what its reading was held against: "files" of the publisher, or its "documentation" only.
+        costly: whether recognising it means parsing lists; only tried where nothing before it fits.
         note: what a user has to know about the set.
     """
 
@@ -31,6 +32,7 @@ class Layout:
     rows: Callable[[Tree, Notes], Iterator[Row]] | None = None
     inside: Callable[[Tree, Notes, tabular.Write], Iterator[Row]] | None = None
     seen: str = "documentation"
+    costly: bool = False
     note: str = ""
 
 
@@ -65,8 +67,8 @@ LAYOUTS: dict[str, Layout] = {
     "df40": Layout("DF40", folders.df40, folders.df40_rows),
     "diff": Layout("DiFF", folders.diff, folders.diff_rows),
     "ffhq": Layout("Flickr-Faces-HQ", lists.ffhq, lists.ffhq_rows),
-    "darwin": Layout("V7's Darwin JSON", lists.darwin, lists.darwin_rows),
-    "coco": Layout("COCO", lists.coco, lists.coco_rows),
+    "darwin": Layout("V7's Darwin JSON", lists.darwin, lists.darwin_rows, costly=True),
+    "coco": Layout("COCO", lists.coco, lists.coco_rows, costly=True),
     "huggingface": Layout(
         "a Hugging Face data set: its Parquet files", tabular.parquet, inside=tabular.parquet_rows, seen="files"
     ),
@@ -78,7 +80,10 @@ LAYOUTS: dict[str, Layout] = {
 
 def recognise(tree: Tree, source: str) -> Recognised:
     """Say which layout a tree has; where none fits, "folder"."""
-    found = [(name, why) for name, layout in LAYOUTS.items() if (why := layout.detect(tree))]
+    found: list[tuple[str, str]] = []
+    for name, layout in LAYOUTS.items():
+        if not (layout.costly and found) and (why := layout.detect(tree)):
+            found.append((name, why))
     if not found:
         return Recognised(source, "folder", "no layout we know: nothing but pictures in folders")
     also = tuple(name for name, _ in found[1:] if name != "imagefolder")

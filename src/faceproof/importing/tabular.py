@@ -6,6 +6,7 @@ Pictures lie inside these files, so they are written out, byte for byte, one fil
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -19,15 +20,19 @@ from faceproof.images import printable
 from faceproof.importing.rows import Notes, Row, label_of, split_of
 from faceproof.importing.tree import Tree
 from faceproof.shards import picture_column
+from faceproof.tables import write_atomically
 
-__all__ = ["LABEL_COLUMNS", "hub_rows", "parquet", "parquet_rows"]
+__all__ = ["LABEL_COLUMNS", "Write", "Written", "hub_rows", "parquet", "parquet_rows"]
 
 LABEL_COLUMNS = ("label", "labels", "class", "target", "is_fake", "is_generated")
 GENERATOR_COLUMNS = ("generator", "model", "model_name")
 LARGEST_PICTURE = 64 * 2**20
-_ENDINGS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"GIF8": ".gif", b"BM": ".bmp"}
-Write = Callable[[str, bytes], str]
-"""Called with a name without ending and a picture's bytes; gives the path that was written."""
+_ENDINGS = {
+    b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"GIF8": ".gif", b"BM": ".bmp", b"II*\0": ".tif",
+    b"MM\0*": ".tif",
+}  # fmt: skip
+Write = Callable[[str, bytes], None]
+"""Called with the name of a picture's row and its bytes: writes a file."""
 
 
 def parquet(tree: Tree) -> str:
@@ -112,8 +117,8 @@ def _row(
             keys += [word, str(value), f"{name}={value}"]
             label = label_of(word) if label is None else label
     generator = next((str(entry[n]) for n in GENERATOR_COLUMNS if entry.get(n)), "")
-    path = write(re.sub(r"[^A-Za-z0-9._-]+", "-", place), bytes(data))
-    return Row(path, label, generator or ("unknown" if label == 1 else ""), title, split, keys=tuple(keys))
+    write(place, bytes(data))
+    return Row(place, label, generator or ("unknown" if label == 1 else ""), title, split, keys=tuple(keys))
 
 
 def ending_of(data: bytes) -> str:
@@ -121,22 +126,34 @@ def ending_of(data: bytes) -> str:
     return next((ending for start, ending in _ENDINGS.items() if data.startswith(start)), ".img")
 
 
-def writer(folder: Path) -> Write:
-    """Return what writes pictures into a folder; one that is there with the same size is left as it is."""
+class Written:
+    """Writes pictures into a folder, and knows where each of them lies; one that is there already stays as it is.
 
-    def write(name: str, data: bytes) -> str:
-        path = folder / f"{name[:120]}{ending_of(data)}"
+    Attributes:
+        paths: name of a row -> path of its file.
+    """
+
+    def __init__(self, folder: Path, source: str) -> None:
+        self.paths: dict[str, str] = {}
+        self._folder = folder
+        # Other sources may hold files of the same names.
+        self._prefix = hashlib.blake2b(source.encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
+
+    def __call__(self, name: str, data: bytes) -> None:
+        """Write one picture.
+
+        Raises:
+            OutputError: the disk does not take it.
+        """
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name)[-120:]
+        path = self._folder / f"{self._prefix}-{plain}{ending_of(data)}"
         try:
+            self._folder.mkdir(parents=True, exist_ok=True)
             if not path.is_file() or path.stat().st_size != len(data) or path.read_bytes() != data:
-                folder.mkdir(parents=True, exist_ok=True)
-                temporary = path.with_name(f"{path.name}.tmp")
-                temporary.write_bytes(data)
-                os.replace(temporary, path)
+                write_atomically(path, data)
         except OSError as err:
             raise OutputError(f"cannot write {path} ({err.strerror or err}); free space, and run it again") from err
-        return str(path)
-
-    return write
+        self.paths[name] = str(path)
 
 
 def _files(tree: Tree) -> list[str]:
