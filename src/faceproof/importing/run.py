@@ -239,26 +239,19 @@ def _rows_of(
 ) -> tuple[Recognised, list[Row], Callable[[str], str]]:
     """What a source was taken for, its rows, and what makes a path of a row's name."""
     write = tabular.Written(folder, source)
+    here = write.paths.__getitem__
     if source.startswith("hf://"):
         name = source.removeprefix("hf://").removeprefix("datasets/").strip("/")
-        return (
-            Recognised(source, "huggingface", "hf:// names it"),
-            [*tabular.hub_rows(name, notes, write)],
-            write.paths.__getitem__,
-        )
+        return Recognised(source, "huggingface", "hf:// names it"), list(tabular.hub_rows(name, notes, write)), here
     if os.path.isfile(os.path.join(source, "dataset_info.json")) and options.layout in (None, "huggingface"):
         why = "dataset_info.json, as `datasets` saves it"
-        return (
-            Recognised(source, "huggingface", why),
-            [*tabular.hub_rows(source, notes, write)],
-            write.paths.__getitem__,
-        )
+        return Recognised(source, "huggingface", why), list(tabular.hub_rows(source, notes, write)), here
     tree = open_tree(source, notes)
     tree.names = [name for name in tree.names if tree.locate(name) not in own]
     found = recognise(tree, source) if options.layout is None else chosen(tree, source, options.layout)
     layout = LAYOUTS[found.name]
     if layout.inside is not None:
-        return found, list(layout.inside(tree, notes, write)), write.paths.__getitem__
+        return found, list(layout.inside(tree, notes, write)), here
     assert layout.rows is not None  # each layout has one of the two
     return found, list(layout.rows(tree, notes)), tree.locate
 
