@@ -129,10 +129,11 @@ def fdf(folder: Path) -> Expected:
         for number, photo in ((0, 100), (1, 100), (2, 200), (3, 300))
     }  # fmt: skip
     put(folder, "FDF/data/fdf/fdf_metainfo.json", json.dumps(said))
-    exif = {"ISO Speed Ratings": "400", "Aperture Value": "F2.8", "Exposure Time": "1/200 sec", "Focal Length": "50 mm",
-            "Make": "Maker", "Model": "One"}  # fmt: skip
-    put(folder, "fdf_ccby2_exif_update_filtered_v2/100.json", json.dumps({"EXIF": exif}))
-    put(folder, "fdf_ccby2_exif_update_filtered_v2/200.json", json.dumps({"EXIF": exif | {"Exposure Time": "2 sec"}}))
+    exif = {"ISO Speed Ratings": "400", "Aperture Value": "F2.8", "Exposure Time": "1/200 sec", "Focal Length": "50 mm"}
+    one = {"EXIF": exif | {"Make": "Maker", "Model": "One"}}
+    two = {"EXIF": exif | {"Exposure Time": "2 sec"}, "IFD0": {"Make": "Maker", "Model": "A"}}
+    put(folder, "fdf_ccby2_exif_update_filtered_v2/100.json", json.dumps(one))
+    put(folder, "fdf_ccby2_exif_update_filtered_v2/200.json", json.dumps(two))
     put(folder, "FDF/data/id_vs_fdfName.pkl", b"\x80\x04never read")
     licence = "Attribution License"
     return {

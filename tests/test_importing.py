@@ -119,7 +119,8 @@ def test_fdf_is_read_by_pretraining_too(tmp_path: Path) -> None:
     crops = {crop.path.name: crop for crop in read_tagged(tmp_path / "m.csv").crops}
     assert crops["0.png"].values == (400, 2.8, 0.005, 50)
     assert crops["2.png"].values == (400, 2.8, 2, 50)
-    assert crops["0.png"].camera == "maker one"
+    assert (crops["0.png"].camera, crops["2.png"].camera) == ("maker one", "maker a")
+    assert (crops["0.png"].split, crops["2.png"].split, crops["7.png"].split) == ("train", "val", "train")
     assert np.isnan(crops["7.png"].values).all()
     rows = {row["path"].rpartition("/")[2]: row for row in read(tmp_path / "m.csv")}
     assert rows["0.png"]["box"] == "32 32 64 32"  # corners .25 .25 .75 .5 of 128 px
@@ -155,7 +156,7 @@ def test_sets_are_brought_together(tmp_path: Path) -> None:
     assert rows["made/dalle/x.png"]["generator"] == "dall-e 2"
     one = rows["kaggle/real_vs_fake/real-vs-fake/train/real/00000.jpg"]
     assert one["group"] == rows["ffhq/images1024x1024/00000/00000.png"]["group"]
-    assert "140k (140k real and fake faces (Kaggle))" in done.stderr
+    assert "kaggle: 140k (140k real and fake faces (Kaggle))" in done.stderr
     assert "ffhq (Flickr-Faces-HQ), by the list ffhq-dataset-v2.json" in done.stderr
 
 
@@ -377,6 +378,7 @@ def test_near_duplicates_share_a_group_and_a_split(tmp_path: Path) -> None:
     of = {Path(each.row.name).name: (each.group, each.split) for each in found.pictures}
     for number in range(0, 30, 3):
         assert of[f"{number}.jpg"] == of[f"small-{number}.jpg"]
+    assert len(found.pictures) == 43
     assert found.groups == 30 + 3  # flat pictures look like nothing
     assert (found.alike, found.both, found.largest) == (20, 5, 2)
     off = imported(tmp_path / "set", tmp_path / "off.csv", radius=-1)

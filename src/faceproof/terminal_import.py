@@ -29,7 +29,7 @@ def imported(found: Import, out: str, notes: str) -> None:
     console = new_console(stderr=True)
 
     def say(text: str, style: str = "") -> None:
-        console.print(Text(plain(text), style))
+        console.print(Text(plain(text), style), soft_wrap=True)
 
     for each in found.recognised:
         also = f"; it looks also like {', '.join(each.also)}" if each.also else ""
@@ -50,8 +50,8 @@ def imported(found: Import, out: str, notes: str) -> None:
     for kind, meaning in KINDS.items():
         if count := found.notes.counts[kind]:
             say(f"{kind}: {count}: {meaning}", "yellow")
-            for each in [one for one in found.notes if one.kind == kind][:NAMED]:
-                say(f"  {each.name}: {each.why}", "bright_black")
+            for problem in [one for one in found.notes if one.kind == kind][:NAMED]:
+                say(f"  {problem.name}: {problem.why}", "bright_black")
     for hint in found.hints:
         say(hint, "yellow")
     say(f"wrote {out}" + (f"; all that was left out is in {notes}" if len(found.notes) else ""))

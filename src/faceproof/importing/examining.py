@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -111,18 +112,13 @@ def examine_all(
 
 def _examined(paths: Iterator[str], limits: Limits, workers: int | None) -> Iterator[Examined]:
     count = workers or default_workers()
-    first = [path for path, _ in zip(paths, range(2 * CHUNK), strict=False)]
+    first = list(itertools.islice(paths, 2 * CHUNK))
     if count == 1 or len(first) < 2 * CHUNK:
-        for path in (*first, *paths):
+        for path in itertools.chain(first, paths):
             yield examine(path, limits)
         return
-
-    def everything() -> Iterator[str]:
-        yield from first
-        yield from paths
-
     job: Job[str, Examined] = Job(_begin, (limits,), _work, lambda path: Examined(path, error=KILLED))
-    yield from in_order(everything(), job, count)
+    yield from in_order(itertools.chain(first, paths), job, count)
 
 
 _limits = Limits()

@@ -69,7 +69,8 @@ def apply_told(rows: Sequence[Row], titles: Sequence[str], told: Told, notes: No
     used: set[tuple[str, str]] = set()
 
     def said(kind: str, row: Row, title: str) -> str | None:
-        fitting = [(key, value) for key, value in getattr(told, kind) if _fits(key, row, title)]
+        pairs: tuple[tuple[str, str], ...] = getattr(told, kind)
+        fitting = [(key, value) for key, value in pairs if _fits(key, row, title)]
         if not fitting:
             return None
         used.update((kind, key) for key, _ in fitting)
@@ -128,7 +129,7 @@ def unlabelled(rows: Iterable[tuple[Row, str]]) -> UsageError | None:
     shown = ", ".join(f"{folder} ({count:,})" for folder, count in folders.most_common(8))
     more = f" and {len(folders) - 8} more folders" if len(folders) > 8 else ""
     known = f"; their tags are {', '.join(word for word, _ in tags.most_common(8))}" if tags else ""
-    key = next(iter(tags), next(iter(folders)))
+    key = (tags or folders).most_common(1)[0][0]
     return UsageError(
         f"no label for {folders.total():,} pictures, in {shown}{more}{known}. Labels are not guessed: say "
         f"--label {key}=generated, or photograph, or skip"
@@ -194,8 +195,8 @@ def grouped(rows: Sequence[Row], found: Sequence[Examined], radius: int) -> Grou
     if radius >= 0 and rows:
         hashes = from_hex((one.phash for one in found), "phash")[:, None]
         clusters = cluster(hashes, radius, method="dbscan", skip=np.array([one.flat for one in found]))
-        for place in np.flatnonzero(clusters.labels):
-            sets.same(int(place), ("alike", int(clusters.labels[place])))
+        for at in np.flatnonzero(clusters.labels).tolist():
+            sets.same(at, ("alike", int(clusters.labels[at])))
         alike = int((clusters.labels > 0).sum())
     of = tuple(sets.root(place) for place in range(len(rows)))
     labels: dict[int, set[int | None]] = {}

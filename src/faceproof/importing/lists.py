@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from faceproof.errors import UsageError
-from faceproof.exif_data import TAGS
+from faceproof.exif_data import TAGS, camera_name
+from faceproof.exif_import import split_of as camera_split
 from faceproof.importing.folders import parts_of, stem_of, unlabelled
 from faceproof.importing.rows import Box, Notes, Row, label_of, split_of
 from faceproof.importing.tree import Tree
@@ -44,7 +45,8 @@ def _box(values: object, name: str = "") -> Box | None:
         return None
     if not all(math.isfinite(v) for v in numbers):
         return None
-    return Box(*(float(v) for v in numbers), name=name)
+    x, y, width, height = (float(v) for v in numbers)
+    return Box(x, y, width, height, name)
 
 
 # ---- FFHQ (https://github.com/NVlabs/ffhq-dataset)
@@ -117,51 +119,60 @@ def fdf(tree: Tree) -> str:
 def fdf_rows(tree: Tree, notes: Notes) -> Iterator[Row]:
     """Photographs of 128 px; EXIF from one JSON a photograph, named by its Flickr number. Pickles are not read.
 
-    Pictures in images/ whose number the list does not have are said to be so; other pictures are manipulations.
+    With EXIF whole camera models are train or val, as `faceproof pretrain` wants them. Pictures elsewhere than in
+    images/ (manipulations) have no label.
     """
     place = _named(tree, _FDF_LIST)
-    base = place.rpartition("/")[0]
-    pictures = {stem_of(name): name for name in tree.pictures if "images" in parts_of(name[len(base) :].lstrip("/"))}
+    inside = len(place.rpartition("/")[0])
+    pictures = {stem_of(name): name for name in tree.pictures if "images" in parts_of(name[inside:].lstrip("/"))}
     tagged = {stem_of(name): name for name in tree.names if name.endswith(".json") and stem_of(name).isdecimal()}
-    for name in sorted(set(tree.pictures) - set(pictures.values())):
-        yield unlabelled(name)
+    for other in sorted(set(tree.pictures) - set(pictures.values())):
+        yield unlabelled(other)
     for key, entry in tree.entries(place):
-        name = pictures.pop(key, None)
-        if name is None:  # the list has 1.5 million faces, of which one usually holds a part
-            continue
-        said = _mapping(entry)
-        licence, split = _words(said.get("license")), split_of(_words(said.get("category")))
-        found = _PHOTO.search(_words(said.get("photo_url")))
-        photo = found[1] if found else ""
-        facts = {"photo": photo or f"fdf-{key}", "kind": "face", "author": _words(said.get("author"))}
-        facts |= _tags(tree, tagged[photo], notes) if photo in tagged else {}
-        box = _shares(said.get("bounding_box"))
-        yield Row(
-            name, 0, "", "fdf", split, (f"photo {photo}",) if photo else (), licence,
-            boxes=(box,) if box else (), facts=facts,
-        )  # fmt: skip
-    for name in pictures.values():
-        notes.add("unlisted", name, f"its number is not in {_FDF_LIST}")
-        yield Row(name, 0, "", "fdf", facts={"photo": f"fdf-{stem_of(name)}", "kind": "face"})
+        picture = pictures.pop(key, "")
+        if picture:  # the list has 1.5 million faces, of which one usually holds a part
+            yield _fdf_row(tree, picture, _mapping(entry), tagged, notes)
+    for key, picture in pictures.items():
+        notes.add("unlisted", picture, f"its number is not in {_FDF_LIST}")
+        yield Row(picture, 0, "", "fdf", "train" if tagged else "", facts={"photo": f"fdf-{key}", "kind": "face"})
 
 
-def _shares(values: object) -> Box | None:
-    """FDF's box, corners as shares of a picture of 128 px; the layout has no other size in common use."""
+def _fdf_row(tree: Tree, name: str, said: Mapping[str, Any], tagged: Mapping[str, str], notes: Notes) -> Row:
+    found = _PHOTO.search(_words(said.get("photo_url")))
+    photo = found[1] if found else ""
+    facts = {"photo": photo or f"fdf-{stem_of(name)}", "kind": "face", "author": _words(said.get("author"))}
+    facts |= _tags(tree, tagged[photo], notes) if photo in tagged else {}
+    split = split_of(_words(said.get("category")))
+    if tagged:  # what was learned of one camera must show on another, and unknown ones can only be learned from
+        camera = camera_name(facts.get("make"), facts.get("model"))
+        split = camera_split(camera) if camera else "train"
+    side = next((int(part) for part in reversed(parts_of(name)) if part.isdecimal() and len(part) < 5), 128)
+    box = _shares(said.get("bounding_box"), side)
+    return Row(
+        name, 0, "", "fdf", split, (f"photo {photo}",) if photo else (), _words(said.get("license")),
+        boxes=(box,) if box else (), facts=facts,
+    )  # fmt: skip
+
+
+def _shares(values: object, side: int) -> Box | None:
+    """FDF's box: x0, y0, x1, y1 as shares of a square picture, whose side names its folder."""
     corners = _box(values)
     if corners is None:
         return None
-    x0, y0, x1, y1 = (value * 128 for value in (corners.x, corners.y, corners.width, corners.height))
+    x0, y0, x1, y1 = (value * side for value in (corners.x, corners.y, corners.width, corners.height))
     return Box(x0, y0, x1 - x0, y1 - y0, "face")
 
 
 def _tags(tree: Tree, name: str, notes: Notes) -> dict[str, str]:
     """The four tags of a photograph and its camera, values that no camera has left out."""
     try:
-        said = _mapping(_mapping(tree.json(name, 1 << 20)).get("EXIF"))
+        whole = _mapping(tree.json(name, 1 << 20))
     except UsageError as err:
         notes.add("broken", name, str(err))
         return {}
-    found = {"make": _words(said.get("Make")), "model": _words(said.get("Model"))}
+    said, spaces = _mapping(whole.get("EXIF")), [_mapping(space) for space in whole.values()]
+    # Flickr keeps the camera's name in another space of tags (IFD0) than the exposure.
+    found = {key.lower(): next((w for s in spaces if (w := _words(s.get(key)))), "") for key in ("Make", "Model")}
     for tag, (_, read) in TAGS.items():
         value = read(said.get(_EXIF[tag]))
         found[tag] = "" if value is None else f"{value:.9g}"
@@ -173,7 +184,7 @@ def _tags(tree: Tree, name: str, notes: Notes) -> dict[str, str]:
 
 def darwin(tree: Tree) -> str:
     """One JSON a picture, with annotations and an item (2.0) or an image (1.0)."""
-    for name in _json_files(tree)[:5]:
+    for name in tree.ending(".json")[:5]:
         try:
             said = _mapping(tree.json(name, 64 << 20))
         except UsageError:
@@ -186,7 +197,7 @@ def darwin(tree: Tree) -> str:
 def darwin_rows(tree: Tree, notes: Notes) -> Iterator[Row]:
     """Tags and names of boxes tell the label, and all are kept."""
     seen: set[str] = set()
-    for place in _json_files(tree):
+    for place in tree.ending(".json"):
         try:
             said = _mapping(tree.json(place, 64 << 20))
             if not _is_darwin(said):
@@ -207,10 +218,6 @@ def darwin_rows(tree: Tree, notes: Notes) -> Iterator[Row]:
     for name in sorted(set(tree.pictures) - seen):
         notes.add("unlisted", name)
         yield _by_folders(name)
-
-
-def _json_files(tree: Tree) -> list[str]:
-    return [tree.only] if tree.only else [name for name in tree.names if name.lower().endswith(".json")]
 
 
 def _is_darwin(said: Mapping[str, Any]) -> bool:
@@ -271,7 +278,7 @@ def _by_folders(name: str) -> Row:
 
 def coco(tree: Tree) -> str:
     """A JSON with images, annotations and categories."""
-    for name in _json_files(tree)[:20]:
+    for name in tree.ending(".json")[:20]:
         if name.rpartition("/")[2] in (_FFHQ_LIST, _FDF_LIST):
             continue
         try:
@@ -290,7 +297,7 @@ def _is_coco(said: Mapping[str, Any]) -> bool:
 def coco_rows(tree: Tree, notes: Notes) -> Iterator[Row]:
     """Categories tell the label, the list's name the split; licences are the list's own."""
     seen: set[str] = set()
-    for place in _json_files(tree):
+    for place in tree.ending(".json"):
         try:
             said = _mapping(tree.json(place))
         except UsageError as err:

@@ -271,9 +271,9 @@ def _read(
     )  # fmt: skip
     taken = []
     for each in placed:
-        file = files.get(local.get(each.path, ""))
-        if file is None:
-            continue  # a bucket did not give it: noted
+        if each.path not in local:
+            continue  # its bucket did not give it, which was noted
+        file = files[local[each.path]]
         if file.error:
             missing = file.error.startswith(("no such file", "No such file"))
             notes.add("missing" if missing else "unreadable", each.row.name, file.error)
@@ -359,7 +359,7 @@ def _joined(
     names = _group_names(taken, found.of)
     own = ["" if options.new_splits else each.row.split for each in taken]
     straddling, kept = _straddling(taken, found.of, own, names, options, notes)
-    taken, groups, own = ([values[place] for place in kept] for values in (taken, found.of, own))  # type: ignore[assignment,misc]
+    taken, groups, own = [taken[k] for k in kept], [found.of[k] for k in kept], [own[k] for k in kept]
     splits, dealt = _splits(taken, groups, own, names, options)
     pictures = tuple(
         Picture(each.row, each.file, names[group], split)

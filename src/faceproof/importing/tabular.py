@@ -37,7 +37,7 @@ Write = Callable[[str, bytes], None]
 
 def parquet(tree: Tree) -> str:
     """Parquet files with a column of pictures."""
-    for name in _files(tree)[:3]:
+    for name in tree.ending(".parquet")[:3]:
         with _file(tree, name) as file:
             column = picture_column(file.schema_arrow)
         if column is not None:
@@ -47,7 +47,7 @@ def parquet(tree: Tree) -> str:
 
 def parquet_rows(tree: Tree, notes: Notes, write: Write) -> Iterator[Row]:
     """One row a picture; the split is in the file's name, as in data/train-00000-of-00002.parquet."""
-    for name in _files(tree):
+    for name in tree.ending(".parquet"):
         pieces = re.split(r"[^a-zA-Z]+", name.removesuffix(".parquet"))
         split = next((split_of(piece) for piece in reversed(pieces) if split_of(piece)), "")
         with _file(tree, name) as file:
@@ -154,10 +154,6 @@ class Written:
         except OSError as err:
             raise OutputError(f"cannot write {path} ({err.strerror or err}); free space, and run it again") from err
         self.paths[name] = str(path)
-
-
-def _files(tree: Tree) -> list[str]:
-    return [tree.only] if tree.only else [name for name in tree.names if name.lower().endswith(".parquet")]
 
 
 @contextlib.contextmanager

@@ -70,6 +70,10 @@ class Tree:
             found.setdefault(path.rpartition("/")[2].lower(), path)
         return found
 
+    def ending(self, suffix: str) -> list[str]:
+        """Names of files with an ending; of a list that was given by its name, no others."""
+        return [name for name in ([self.only] if self.only else self.names) if name.lower().endswith(suffix)]
+
     def __contains__(self, name: str) -> bool:
         return name in self._set
 
@@ -272,6 +276,10 @@ def json_entries(stream: IO[bytes]) -> Iterator[tuple[str, Any]]:
             return
 
 
+_AFTER = (",", ":", "}", " ", "\t", "\r", "\n")
+"""What may follow a key or value."""
+
+
 class _Forward:
     """JSON read from the beginning to the end, a block at a time."""
 
@@ -305,8 +313,8 @@ class _Forward:
                 if len(self._text) - self._place > LARGEST_ENTRY or not self._more():
                     raise
             else:
-                # A number at the end of a block may go on in the next one.
-                if end < len(self._text) or not self._more():
+                # A number that a block cuts may go on in the next one: 0 and 0.5, 1 and 1e9.
+                if self._text[end : end + 1] in _AFTER or not self._more():
                     self._place = end
                     return found
 
