@@ -363,6 +363,7 @@ OWN = (
 )  # fmt: skip
 """Columns that an import writes itself; all others are taken along."""
 LABELS = {"photograph": 0, "generated": 1}
+_OWN_GROUP = re.compile(r"g[0-9a-f]{14}")
 
 
 def manifest(tree: Tree) -> str:
@@ -393,13 +394,15 @@ def manifest_rows(tree: Tree, notes: Notes) -> Iterator[Row]:
             notes.add("twice", path, f"{place}:{number}")
         else:
             seen.add(path)
-            yield _manifest_row(tree, path, line)
+            yield _manifest_row(tree, place, path, line)
 
 
-def _manifest_row(tree: Tree, path: str, line: Mapping[str, Any]) -> Row:
+def _manifest_row(tree: Tree, place: str, path: str, line: Mapping[str, Any]) -> Row:
     word = (line.get("label") or "").strip()
     label = LABELS.get(word.lower(), label_of(word))
-    groups = (f"{tree.root} {line['group']}",) if line.get("group") else ()
+    group = line.get("group") or ""
+    # Our own groups are named by their pictures' bytes; what others call g1 is g1 in their list only.
+    groups = (group if _OWN_GROUP.fullmatch(group) else f"{tree.locate(place)} {group}",) if group else ()
     facts = {key: str(value) for key, value in line.items() if key and key not in OWN and value and value is not None}
     boxes = _own_boxes(line)
     licence = (line.get("licence") or "").replace("not stated", "")

@@ -21,7 +21,7 @@ KINDS = {
     "disagree": "the list's label is not its folder's",
     "repeated": "the same bytes as a picture that was taken",
     "straddling": "of a group that lies in several splits: kept in the one furthest from fitting only",
-    "box": "a box outside the picture: the picture is taken, the box is not",
+    "box": "an empty box, or one outside of its picture: the picture is taken, the box is not",
     "unlisted": "not in the lists of the data set",
     "skipped": "left out by --label",
 }

@@ -243,8 +243,9 @@ def _rows_of(
     if source.startswith("hf://"):
         name = source.removeprefix("hf://").removeprefix("datasets/").strip("/")
         return Recognised(source, "huggingface", "hf:// names it"), list(tabular.hub_rows(name, notes, write)), here
-    if os.path.isfile(os.path.join(source, "dataset_info.json")) and options.layout in (None, "huggingface"):
-        why = "dataset_info.json, as `datasets` saves it"
+    saved = [name for name in ("dataset_dict.json", "state.json") if os.path.isfile(os.path.join(source, name))]
+    if saved and options.layout in (None, "huggingface"):
+        why = f"{saved[0]}, as `datasets` saves it"
         return Recognised(source, "huggingface", why), list(tabular.hub_rows(source, notes, write)), here
     tree = open_tree(source, notes)
     tree.names = [name for name in tree.names if tree.locate(name) not in own]
@@ -312,16 +313,17 @@ def _brought_here(
 
 
 def _with_boxes(row: Row, file: Examined, notes: Notes) -> Row:
-    """The row without boxes that do not lie in the picture; one pixel of rounding is forgiven."""
+    """The row without boxes that are none of this picture's: empty ones, and those whose middle lies outside.
+
+    Faces at the border have boxes that reach past it; these stay as they are.
+    """
     good = []
     for box in row.boxes:
-        inside = box.x >= -1 and box.y >= -1 and box.x + box.width <= file.width + 1
-        inside = inside and box.y + box.height <= file.height + 1
-        if inside and box.width > 0 and box.height > 0:
+        middle = 0 <= box.x + box.width / 2 <= file.width and 0 <= box.y + box.height / 2 <= file.height
+        if middle and box.width > 0 and box.height > 0:
             good.append(box)
         else:
-            corners = f"{box.x:g} {box.y:g} {box.width:g} {box.height:g}"
-            notes.add("box", row.name, f"x y w h = {corners} in a picture of {file.width} x {file.height}")
+            notes.add("box", row.name, f"x y w h = {_numbers(box)} in a picture of {file.width} x {file.height}")
     return replace(row, boxes=tuple(good))
 
 
