@@ -128,7 +128,7 @@ def importing(
     for name, value, known in (("splits", splits, ("keep", "new")), ("straddling", straddling, ("drop", "keep"))):
         if value not in known:
             raise UsageError(f"--{name} {value!r}: give {' or '.join(known)}")
-    _check_report(report)
+    _check_targets(report, upload)
     limits = Limits.of_pixels(max_pixels)
     # This process is ours alone, so Pillow's own limit may follow the user's.
     Image.MAX_IMAGE_PIXELS = max(limits.max_pixels, Image.MAX_IMAGE_PIXELS or 0)
@@ -177,13 +177,17 @@ def _parted(arguments: list[str]) -> tuple[str | None, list[str]]:
     return None, arguments
 
 
-def _check_report(report: str | None) -> None:
+def _check_targets(report: str | None, upload: str | None) -> None:
+    """What cannot be written is better known before hours of work."""
     from pathlib import Path
 
     from faceproof.errors import UsageError
+    from faceproof.remote import is_bucket
 
     if report is not None and (Path(report).is_dir() or not Path(report).parent.is_dir()):
         raise UsageError(f"cannot write {report}: it is a folder, or its folder is not there; make the folder")
+    if upload is not None and not is_bucket(upload):
+        raise UsageError(f"--upload {upload}: give s3://BUCKET/PREFIX")
 
 
 def _exif(sources: list[str], out: str, val_share: float, most: int | None, overwrite: bool) -> None:

@@ -68,7 +68,7 @@ LAYOUTS: dict[str, Layout] = {
     "diff": Layout("DiFF", folders.diff, folders.diff_rows),
     "ffhq": Layout("Flickr-Faces-HQ", lists.ffhq, lists.ffhq_rows),
     "darwin": Layout("V7's Darwin JSON", lists.darwin, lists.darwin_rows, costly=True),
-    "coco": Layout("COCO", lists.coco, lists.coco_rows, costly=True),
+    "coco": Layout("COCO", lists.coco, lists.coco_rows, seen="files", costly=True),
     "huggingface": Layout(
         "a Hugging Face data set: its Parquet files", tabular.parquet, inside=tabular.parquet_rows, seen="files"
     ),
