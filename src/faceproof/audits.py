@@ -25,7 +25,9 @@ from faceproof.metrics import auc, wilson
 from faceproof.resampling import group_weights, interval, weighted_auc, weighted_share
 from faceproof.scoring import Facts
 
-__all__ = ["AGE_BANDS", "FactClassifier", "age_band", "fact_probes", "gaps", "score_probes", "source_floor"]
+__all__ = [
+    "AGE_BANDS", "FactClassifier", "age_band", "cross_fitted", "fact_probes", "gaps", "score_probes", "source_floor",
+]  # fmt: skip
 
 Floats = npt.NDArray[np.float64]
 
@@ -104,8 +106,13 @@ def _binned(x: Floats, edges: Sequence[Floats]) -> Floats:
     return np.concatenate(parts, axis=1)
 
 
-def _cross_fitted(x: Floats, y: npt.NDArray[np.int64], groups: npt.ArrayLike, *, folds: int = 5) -> Floats:
-    """Scores of each picture from classifiers that saw no picture of its group."""
+def cross_fitted(x: Floats, y: npt.NDArray[np.int64], groups: npt.ArrayLike, *, folds: int = 5) -> Floats:
+    """Return scores (N,) of pictures, each from a classifier that saw no picture of its group.
+
+    Args:
+        x: (N, K) facts, finite. y: (N,) 1 = generated, 0 = photograph. groups: (N,) names.
+        folds: classifiers that are fitted.
+    """
     _, member = np.unique(np.asarray(groups), return_inverse=True)
     order = np.random.default_rng(0).permutation(int(member.max()) + 1)
     fold = order[member] % folds
@@ -141,7 +148,7 @@ def fact_probes(
     figures = []
     for name, columns in [*((fact, [k]) for k, fact in enumerate(FACTS)), ("all facts together", [*range(len(FACTS))])]:
         if known is None:
-            scores = _cross_fitted(x[:, columns], y, groups)
+            scores = cross_fitted(x[:, columns], y, groups)
         else:
             scores = FactClassifier.fit(known[0][:, columns], known[1]).score(x[:, columns])
         bounds = interval(weighted_auc(y, scores, weights))

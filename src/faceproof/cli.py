@@ -403,7 +403,7 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="The findings as JS
         raise typer.Exit(1)
 
 
-app.add_typer(importing, name="import")
+app.command("import")(importing)
 app.command()(live)
 app.command()(train)
 app.command()(pretrain)

@@ -33,7 +33,10 @@ __all__ = ["Imported", "import_exif", "split_of"]
 SIDE = 256
 QUALITY = 91
 """JPEG without chroma subsampling, as the project's own crops."""
-PHOTO_COLUMNS = (*COLUMNS[:4], "scale", "source", *COLUMNS[4:], "photo_width", "photo_height")
+PHOTO_COLUMNS = (
+    *COLUMNS[:4], "scale", "source", *COLUMNS[4:], "photo_width", "photo_height", "label", "group", "licence",
+)  # fmt: skip
+"""The last three make it a manifest that `train` and `evaluate` read as well."""
 WANTED = {"iso": 0x8827, "f_number": 0x829D, "exposure_seconds": 0x829A, "focal_length_mm": 0x920A}
 """Exif 2.32, section 4.6.5: PhotographicSensitivity, FNumber, ExposureTime, FocalLength."""
 EXIF_IFD, MAKE, MODEL = 0x8769, 0x010F, 0x0110
@@ -166,6 +169,7 @@ def _photograph(
                 "source": printable(Path(path).parent.name), "make": make, "model": model,
                 **{tag: f"{values[tag]:.9g}" if tag in values else "" for tag in TAGS},
                 "photo_width": picture.width, "photo_height": picture.height,
+                "label": "photograph", "group": photo, "licence": "not stated",
             }
         )  # fmt: skip
     found.photographs += 1
