@@ -19,6 +19,7 @@ from faceproof.cli_calibrate import calibrate
 from faceproof.cli_duplicates import duplicates
 from faceproof.cli_evaluate import evaluate
 from faceproof.cli_explain import explain
+from faceproof.cli_generate import generating
 from faceproof.cli_import import importing
 from faceproof.cli_live import live
 from faceproof.cli_map import picture_map
@@ -374,6 +375,7 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="The findings as JS
         raise typer.Exit(1)
 
 
+app.add_typer(generating, name="generate")
 app.add_typer(importing, name="import")
 app.command()(live)
 app.command()(train)

@@ -20,6 +20,9 @@ EXTRAS = {
     "duplicates": ("pdqhash",),
     "remote": ("s3fs", "fsspec"),
     "gcs": ("gcsfs",),
+    "openai": ("openai",),
+    "diffusers": ("diffusers", "torch", "safetensors"),
+    "hub": ("huggingface_hub",),
     "train": ("torch", "timm", "safetensors", "onnx", "onnxscript", "lightning_fabric"),
 }
 """Extra in pyproject.toml -> the modules it brings that are imported by name."""
