@@ -6,8 +6,8 @@
         for record in run:
             print(record.path, record.prompt)
 
-A generator (`openai_images.OpenAIImages`, `diffusers_images.Pipeline`, `reconstruction.Autoencoder`) makes one picture a
-call; everything else (pace, second tries, checking what came, writing, provenance) is here.
+A generator (`openai_images.OpenAIImages`, `diffusers_images.Pipeline`, `reconstruction.Autoencoder`) makes one picture
+a call; everything else (pace, second tries, checking what came, writing, provenance) is here.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ import numpy as np
 import numpy.typing as npt
 
 from faceproof.errors import PictureError, StorageError, UsageError
+from faceproof.extras import opencv
 from faceproof.generated_records import Answer, Generated, Job, TryAgainError, split_of
 from faceproof.generated_store import SUFFIX, Store
 from faceproof.images import Limits, Picture, load, printable
 
-__all__ = ["Generator", "Pace", "Run"]
+__all__ = ["Generator", "Pace", "Run", "encoded", "fitted"]
 
 RGB = npt.NDArray[np.uint8]
 FAILURES_IN_A_ROW = 5
@@ -246,7 +247,7 @@ class Run:
             }
         whole = load(source.path, limits=self.limits)
         pixels = self.generator.fitted(whole.pixels)
-        data = _png(pixels)
+        data = encoded(pixels)
         digest = hashlib.sha256(data).hexdigest()
         name = f"photographs/{digest[:20]}.png"
         if not self.store.holds(name):
@@ -299,7 +300,7 @@ class Run:
         picture = load(answer.data, limits=self.limits)
         data = answer.data
         if picture.format not in SUFFIX:
-            data, picture = _png(picture.pixels), Picture(picture.pixels, picture.name, None, "PNG")
+            data, picture = encoded(picture.pixels), Picture(picture.pixels, picture.name, None, "PNG")
         name = f"generated/{job.id}{SUFFIX[picture.format]}"
         if not recovered:
             self.store.write(name, data)
@@ -326,9 +327,24 @@ class Run:
         return record
 
 
-def _png(pixels: RGB) -> bytes:
+def encoded(pixels: RGB) -> bytes:
+    """Return a PNG of (H, W, 3) uint8 RGB pixels."""
     from PIL import Image
 
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG")
     return stream.getvalue()
+
+
+def fitted(pixels: RGB, width: int, height: int) -> RGB:
+    """Return the largest part around the middle that has a shape, scaled to it: (height, width, 3) uint8."""
+    cv2 = opencv()
+    rows, columns = pixels.shape[:2]
+    scale = min(rows / height, columns / width)
+    cut_rows, cut_columns = max(1, round(height * scale)), max(1, round(width * scale))
+    top, left = (rows - cut_rows) // 2, (columns - cut_columns) // 2
+    part = pixels[top : top + cut_rows, left : left + cut_columns]
+    if part.shape[:2] == (height, width):
+        return np.ascontiguousarray(part)
+    kernel = cv2.INTER_AREA if scale > 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(part, (width, height), interpolation=kernel), dtype=np.uint8)

@@ -1,8 +1,8 @@
 """Pictures from OpenAI's image API, or any server that speaks its protocol, through the official client.
 
 Needs the extra `openai`. The client's own second tries are turned off: `generating.Run` keeps the pace and counts what
-was asked for. Answers are read up to a limit before they are parsed. Keys come from the environment or from a file, go to
-the server and nowhere else: records hold the server's address without them, and messages are cleaned of them.
+was asked for. Answers are read up to a limit before they are parsed. Keys come from the environment or from a file, go
+to the server and nowhere else: records hold the server's address without them, and messages are cleaned of them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-import io
 import ipaddress
 import json
 import os
@@ -25,8 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from faceproof.errors import FaceproofError, PictureError, StorageError, UsageError, plain, unknown_name
-from faceproof.extras import opencv, require
+from faceproof.extras import require
 from faceproof.generated_records import Answer, Job, TryAgainError
+from faceproof.generating import encoded, fitted
 from faceproof.images import Limits, fetch, opened, printable
 from faceproof.prices import cost_of
 from faceproof.servers import redacted
@@ -193,7 +193,7 @@ class OpenAIImages:
         else:
             if photograph is None:
                 raise UsageError(f"the task {self.task} needs photographs; give some")
-            asked["image"] = ("photograph.png", _png(photograph), "image/png")
+            asked["image"] = ("photograph.png", encoded(photograph), "image/png")
             call = images.edit if self.task == "edit" else images.create_variation
         parts, size = [], 0
         with call(**asked, extra_body=extra or None) as answer:
@@ -208,10 +208,8 @@ class OpenAIImages:
         try:
             said = json.loads(raw)
             first = said["data"][0]
-            text, url = first.get("b64_json"), first.get("url")
-            if not isinstance(text, str) and not isinstance(url, str):
-                raise ValueError("neither b64_json nor url")
-            data = base64.b64decode(text, validate=True) if isinstance(text, str) else self._fetched(str(url))
+            text = first.get("b64_json")
+            data = base64.b64decode(text, validate=True) if isinstance(text, str) else self._fetched(first["url"])
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, binascii.Error) as err:
             raise TryAgainError(
                 f"the answer is not of the image API ({type(err).__name__}: {plain(err)[:100]})"
@@ -222,8 +220,9 @@ class OpenAIImages:
             facts["cost"] = cost_of(self.model, usage) if self.is_openai else None
         return Answer(data, facts=facts)
 
-    def _fetched(self, url: str) -> bytes:
+    def _fetched(self, url: object) -> bytes:
         """A picture the answer only names. Nobody's answer sends us to other machines of this network."""
+        url = str(url)
         own, other = urlsplit(self.base_url), urlsplit(url)
         if (other.scheme, other.netloc) != (own.scheme, own.netloc) and not _is_public(url):
             raise StorageError(
@@ -280,20 +279,6 @@ class OpenAIImages:
         return redacted(re.sub(r"sk-[\w*.-]{4,}", "sk-***", line))[:300]
 
 
-def fitted(pixels: RGB, width: int, height: int) -> RGB:
-    """Return the largest part around the middle that has a shape, scaled to it: (height, width, 3) uint8."""
-    cv2 = opencv()
-    rows, columns = pixels.shape[:2]
-    scale = min(rows / height, columns / width)
-    cut_rows, cut_columns = max(1, round(height * scale)), max(1, round(width * scale))
-    top, left = (rows - cut_rows) // 2, (columns - cut_columns) // 2
-    part = pixels[top : top + cut_rows, left : left + cut_columns]
-    if part.shape[:2] == (height, width):
-        return np.ascontiguousarray(part)
-    kernel = cv2.INTER_AREA if scale > 1 else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(part, (width, height), interpolation=kernel), dtype=np.uint8)
-
-
 def _check_server(url: str, key: str | None) -> None:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
@@ -336,11 +321,3 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
     parsed = email.utils.parsedate_tz(text)
     return None if parsed is None else max(0.0, email.utils.mktime_tz(parsed) - time.time())
-
-
-def _png(pixels: RGB) -> bytes:
-    from PIL import Image
-
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
-    return stream.getvalue()

@@ -17,7 +17,7 @@ from faceproof.generating import Run
 from faceproof.prices import Estimate
 from faceproof.terminal import new_console
 
-__all__ = ["confirmed", "ended", "making", "plan"]
+__all__ = ["confirmed", "ended", "making", "plan", "pressed"]
 
 SHOWN = 5
 """Pictures that could not be made, named one by one."""
@@ -84,7 +84,7 @@ def making(run: Run, *, hidden: bool = False) -> Iterator[Callable[[Generated], 
 def pressed(*_: int | FrameType | None) -> None:
     """Take Ctrl-C: say that pictures under way are waited for."""
     with contextlib.suppress(OSError):
-        print("\nfaceproof: stopping; pictures under way are paid for and waited for", file=sys.stderr)
+        sys.stderr.write("\nfaceproof: stopping; pictures under way are paid for and waited for\n")
     raise KeyboardInterrupt
 
 
