@@ -1,7 +1,7 @@
 """A real HTTP server on the loopback that speaks OpenAI's image protocol: a stand-in, no generator.
 
-It checks what clients send as the real one does (key, JSON or multipart, model, one picture), counts what it would bill,
-and fails as `rule` says.
+It checks what clients send as the real one does (key, JSON or multipart, one picture), counts what it would bill, and
+fails as `rule` says.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ class ImageServer:
 
     Attributes:
         rule: gives None (answer well), "slow" (after 1 s), "hang" (5 s), "cut" (half the body), "truncated" (half a
-            picture, as whole JSON), "garbage" (no JSON), "url" (a link instead of bytes), "link URL" (that link), "webp",
-            "huge" (an endless body), "refuse", or a status as "429 2" (Retry-After), "500", "401", "429 insufficient_quota".
+            picture, as whole JSON), "garbage" (no JSON), "url" (a link instead of bytes), "link URL" (that link),
+            "webp", "huge" (an endless body), "refuse", or a status as "500", "401", "429 2" (Retry-After),
+            "429 insufficient_quota".
         seen: all requests. billed: prompts of pictures made and sent.
     """
 

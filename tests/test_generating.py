@@ -75,12 +75,17 @@ def test_pictures_provenance_and_a_manifest(server: ImageServer, tmp_path: Path)
         data = (tmp_path / "out" / record.path).read_bytes()
         assert (hashlib.sha256(data).hexdigest(), len(data)) == (record.sha256, record.bytes)
         assert (record.width, record.height, record.format) == (64, 64, "PNG")
-        assert record.prompt.startswith("face ") and record.created.endswith("+00:00")
-        assert record.usage and record.usage["output_tokens"] == 1000
-        assert record.server == server.url and record.parameters["quality"] == "high" and record.versions["openai"]
+        assert record.prompt.startswith("face ")
+        assert record.created.endswith("+00:00")
+        assert record.usage
+        assert record.usage["output_tokens"] == 1000
+        assert record.server == server.url
+        assert record.parameters["quality"] == "high"
+        assert record.versions["openai"]
     samples = read_manifest(tmp_path / "out" / "manifest.csv")
     assert {(s.label, s.generator, s.source, s.age) for s in samples} == {(1, "test-model", "api 127.0.0.1", "30")}
-    assert len({s.group for s in samples}) == 3 and all(s.path.is_file() for s in samples)
+    assert len({s.group for s in samples}) == 3
+    assert all(s.path.is_file() for s in samples)
     with open(tmp_path / "out" / "manifest.csv", newline="") as stream:
         assert json.loads(next(csv.DictReader(stream))["traits"]) == {"hair": "red"}
 
@@ -93,8 +98,10 @@ def test_the_key_is_nowhere(server: ImageServer, tmp_path: Path, caplog: pytest.
     _run(server, tmp_path / "out")
     with pytest.raises(StorageError) as caught:
         _run(server, tmp_path / "two", key="sk-anotherkey0123456789")
-    assert "sk-another" not in str(caught.value) and "401" in str(caught.value)
-    assert KEY not in caplog.text and "sk-another" not in caplog.text
+    assert "sk-another" not in str(caught.value)
+    assert "401" in str(caught.value)
+    assert KEY not in caplog.text
+    assert "sk-another" not in caplog.text
     for path in tmp_path.rglob("*"):
         assert path.is_dir() or KEY.encode() not in path.read_bytes()
     assert KEY not in repr(_generator(server))
@@ -138,7 +145,9 @@ def test_failures_are_asked_for_again_by_the_next_run(server: ImageServer, tmp_p
     server.rule = lambda asked: "500" if asked.fields["prompt"] == "face 1" else None
     records = _run(server, tmp_path / "out", pace=Pace(attempts=2, first_wait=0.01))
     assert [record.status for record in records] == ["ok", "failed", "ok"]
-    assert records[1].attempts == 2 and "500" in records[1].error and KEY not in records[1].error
+    assert records[1].attempts == 2
+    assert "500" in records[1].error
+    assert KEY not in records[1].error
     server.rule = lambda asked: None
     assert [record.status for record in _run(server, tmp_path / "out")] == ["ok"]
     assert sorted(server.billed) == ["face 0", "face 1", "face 2"]
@@ -249,21 +258,24 @@ def test_pairs_share_group_split_size_and_codec(server: ImageServer, tmp_path: P
     }  # fmt: skip
     asked = server.seen[0]
     assert asked.path == f"/v1/images/{'edits' if task == 'edit' else 'variations'}"
-    assert asked.picture is not None and asked.fields.get("prompt") == ("again" if task == "edit" else None)
+    assert asked.picture is not None
+    assert asked.fields.get("prompt") == ("again" if task == "edit" else None)
     samples = read_manifest(tmp_path / "out" / "manifest.csv")
     assert sum(s.label == 0 for s in samples) == 3  # files of the same bytes are one photograph
     assert sum(s.label == 1 for s in samples) == 4
     assert {s.source for s in samples} == {"album"}
     for group in {s.group for s in samples}:
         pair = [s for s in samples if s.group == group]
-        assert {s.label for s in pair} == {0, 1} and len({s.split for s in pair}) == 1
+        assert {s.label for s in pair} == {0, 1}
+        assert len({s.split for s in pair}) == 1
         shapes = {(Image.open(s.path).size, Image.open(s.path).format) for s in pair}
         assert shapes == {((96, 64), "PNG")}
 
 
 def test_groups_and_splits_of_a_manifest_are_kept(server: ImageServer, tmp_path: Path, folder: Path) -> None:
     rows = [
-        ("0.jpg", "photograph", "web", "train", "anna", "CC0", "31"), ("1.jpg", "photograph", "web", "val", "ben", "", ""),
+        ("0.jpg", "photograph", "web", "train", "anna", "CC0", "31"),
+        ("1.jpg", "photograph", "web", "val", "ben", "", ""),
         ("2.jpg", "generated", "gan", "train", "x", "", ""),
     ]  # fmt: skip
     with open(folder / "mine.csv", "w", newline="") as stream:
@@ -310,11 +322,13 @@ def test_other_formats_are_kept_and_endless_answers_are_not(
 ) -> None:
     server.rule = lambda asked: "webp"
     record = _run(server, tmp_path / "out", count=1)[0]
-    assert record.path.endswith(".webp") and Image.open(tmp_path / "out" / record.path).format == "WEBP"
+    assert record.path.endswith(".webp")
+    assert Image.open(tmp_path / "out" / record.path).format == "WEBP"
     monkeypatch.setattr("faceproof.openai_images.MAX_ANSWER", 1 << 20)
     server.rule = lambda asked: "huge"
     record = _run(server, tmp_path / "two", count=1, pace=Pace(attempts=1))[0]
-    assert record.status == "failed" and "over 1 MiB" in record.error
+    assert record.status == "failed"
+    assert "over 1 MiB" in record.error
 
 
 @pytest.mark.parametrize(

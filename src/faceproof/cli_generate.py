@@ -106,7 +106,8 @@ def openai(
     """Generate with OpenAI's image API, or any server that speaks its protocol.
 
     Without photographs: text to image, prompts balanced over age, sex, skin tone, light and camera. With photographs:
-    each made again, as a pair of one group. Stop it whenever you like: the same command goes on and pays for nothing twice.
+    each made again, as a pair of one group. Stop it whenever you like: the same command goes on, and no picture that
+    came is paid for twice.
     """
     from faceproof.generating import Pace
     from faceproof.openai_images import OpenAIImages, read_key

@@ -22,7 +22,7 @@ class _Shows(TyperGroup):
 
 models = typer.Typer(
     cls=_Shows,
-    help="List the models, show one's card (models NAME), or send and fetch them: the Hugging Face hub, buckets, folders.",
+    help="List the models, show one's card (models NAME), send and fetch them: Hugging Face hub, buckets, folders.",
 )
 
 

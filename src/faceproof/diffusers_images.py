@@ -95,8 +95,8 @@ class Pipeline:
             ).to(self.device)  # fmt: skip
         except Exception as err:  # OSError, ValueError, the hub's, safetensors', torch's own
             raise ModelError(
-                f"{self.model} cannot be loaded for the task {self.task} ({type(err).__name__}: {str(err)[:200]}); give "
-                "a diffusers pipeline with safetensors"
+                f"{self.model} cannot be loaded for the task {self.task} ({type(err).__name__}: {str(err)[:200]}); "
+                "give a diffusers pipeline with safetensors"
             ) from err
         pipeline.set_progress_bar_config(disable=True)
         return pipeline

@@ -76,4 +76,4 @@ def _folder(path: str) -> str:
         return printable(Path(inside[0]).stem)
     if remote.is_url(path):
         return printable(remote.location(path).rpartition("/")[0].rpartition("/")[2]) or "web"
-    return printable(Path(os.path.abspath(path)).parent.name) or "photographs"
+    return printable((Path.cwd() / path).parent.name) or "photographs"

@@ -28,7 +28,8 @@ from faceproof.images import Limits, printable, read_bytes
 from faceproof.tables import spreadsheet_safe, write_atomically
 
 __all__ = [
-    "MANIFEST", "MANIFEST_COLUMNS", "PROVENANCE", "SUFFIX", "BucketStore", "FolderStore", "Store", "open_store", "totals",
+    "MANIFEST", "MANIFEST_COLUMNS", "PROVENANCE", "SUFFIX", "BucketStore", "FolderStore", "Store", "open_store",
+    "totals",
 ]  # fmt: skip
 
 MANIFEST, PROVENANCE = "manifest.csv", "provenance.jsonl"
@@ -179,7 +180,9 @@ class FolderStore(_Base):
                 for line in lines:
                     self._remember(_record(line, f"{self.place}/{PROVENANCE}"))
             for name in ("generated", "photographs"):
-                self._names |= {f"{name}/{each}" for each in os.listdir(self._folder / name) if _finished(each)}
+                self._names |= {
+                    f"{name}/{each.name}" for each in (self._folder / name).iterdir() if _finished(each.name)
+                }
 
     def __enter__(self) -> FolderStore:
         return self
@@ -280,9 +283,7 @@ def open_store(out: str) -> FolderStore | BucketStore:
 
 def _record(line: bytes, where: str) -> Generated:
     try:
-        if len(line) > LARGEST_LINE:
-            raise UsageError("a line is far too long")
-        return Generated.from_dict(json.loads(line))
+        return Generated.from_dict(json.loads(line[: LARGEST_LINE + 1]))  # cut off, a longer one is no JSON
     except (ValueError, RecursionError, AttributeError, UsageError, UnreadableError) as err:
         raise UsageError(f"{where} is not a journal of generated pictures ({err}); give another --out") from err
 

@@ -1,7 +1,7 @@
-"""Models to and from the Hugging Face hub, a bucket or a folder: hf://OWNER/NAME[@REVISION], s3://BUCKET/FOLDER, a path.
+"""Models to and from the Hugging Face hub, a bucket or a folder: hf://OWNER/NAME[@REVISION], s3://BUCKET/FOLDER, paths.
 
-Only files that a card names travel, under names of one plain word, with bounded sizes: ONNX, safetensors, JSON, text. What
-is not named is not fetched, so nothing else in a repository (pickled weights, code) ever reaches this machine. Hashes are
+Only files that a card names travel, under plain names, with bounded sizes: ONNX, safetensors, JSON, text. What is not
+named is not fetched, so nothing else in a repository (pickled weights, code) ever reaches this machine. Hashes are
 checked before the folder appears: SHA256SUMS over all files, and the card's own.
 """
 
@@ -151,12 +151,9 @@ def _checked(folder: Path) -> Card:
 
 def _card(data: bytes, source: str) -> Mapping[str, Any]:
     try:
-        raw = json.loads(data)
-        if not isinstance(raw, dict):
-            raise TypeError("not an object")
+        return dict(json.loads(data))
     except (ValueError, TypeError, RecursionError) as err:
-        raise ModelError(f"card.json in {printable(source)} is not JSON ({plain(err)[:100]})") from err
-    return raw
+        raise ModelError(f"card.json in {printable(source)} is no card ({plain(err)[:100]})") from err
 
 
 def _named(raw: Mapping[str, Any]) -> set[str]:

@@ -1,4 +1,4 @@
-"""A model's README, made from its card: what a person reads on a hub or in a folder. One line of YAML facts for the hub first."""
+"""A model's README, made from its card: what a person reads on a hub or in a folder."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def readme(card: Card, files: Mapping[str, tuple[int, str]]) -> str:
         _head(card),
         f"# {_text(card.name)} {_text(card.version)}",
         _text(raw.get("description", "")),
-        "A model of **faceproof**: is this face a photograph, or was it generated? It gives a calibrated probability and "
-        "a third answer, *inconclusive*, when neither can be defended.",
+        "A model of **faceproof**: is this face a photograph, or was it generated? It gives a calibrated probability "
+        "and a third answer, *inconclusive*, when neither can be defended.",
         "## Use",
         f"```sh\npip install faceproof\nfaceproof models pull SOURCE --out {_word(card.name)}\n"
         f"faceproof check --model {_word(card.name)} picture.jpg\n```",
@@ -36,8 +36,8 @@ def readme(card: Card, files: Mapping[str, tuple[int, str]]) -> str:
         "## Trained on", _data(raw["training"]),
         "## What it takes", _input(card),
         "## Files", _files(files),
-        f"Made by faceproof from card.json ({_text(raw['schema'])}), which has all of this for machines, and the commands "
-        "that made it. Model identity in results: "
+        f"Made by faceproof from card.json ({_text(raw['schema'])}), which has all of this for machines, and the "
+        "commands that made it. Model identity in results: "
         f"`{_code(card.identity)}`.",
     ]  # fmt: skip
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -116,8 +116,9 @@ def _input(card: Card) -> str:
     spec = card.crop
     mean, std = (", ".join(f"{value:g}" for value in values) for values in (card.mean, card.std))
     return (
-        f"Crops of {spec.size} px, frame `{_code(spec.frame)}`, features `{_code(spec.features)}`; RGB in 0 to 1, less {mean}, "
-        f"divided by {std}. Out comes a score: higher means more likely generated. faceproof finds and aligns the faces."
+        f"Crops of {spec.size} px, frame `{_code(spec.frame)}`, features `{_code(spec.features)}`; RGB in 0 to 1, less "
+        f"{mean}, divided by {std}. Out comes a score, higher = more likely generated. faceproof finds "
+        "and aligns the faces."
     )
 
 
