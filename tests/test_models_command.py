@@ -1,4 +1,4 @@
-"""`faceproof models push|pull`: folders, a bucket, and a stand-in for the Hugging Face hub's API (not the hub itself)."""
+"""`faceproof models push|pull`: folders, a bucket, and a stand-in for the Hugging Face hub (not the hub itself)."""
 
 from __future__ import annotations
 

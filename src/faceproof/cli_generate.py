@@ -53,6 +53,7 @@ EDIT = (
     "Make this photograph again: the same person, pose, clothes, background, light and framing, "
     "as an ordinary, realistic photograph."
 )
+RESTYLE = "an ordinary, realistic photograph of a person's face, natural light"
 
 
 @generating.command()
@@ -149,6 +150,107 @@ def openai(
         budget=budget,
         quiet=quiet,
     )
+
+
+@generating.command()
+def diffusers(
+    out: Out,
+    model: Annotated[str, typer.Option("--model", "-m", help="A pipeline's name on the hub, or its folder.")],
+    photographs: Photographs = None,
+    task: Annotated[
+        str, typer.Option("--task", help="text, image or inpaint.", show_default="image with photographs, else text")
+    ] = "",
+    count: Count = 20,
+    most: Most = None,
+    prompt: PromptText = None,
+    prompts: Prompts = None,
+    seed: Seed = 0,
+    size: Annotated[str, typer.Option("--size", help="WIDTHxHEIGHT, multiples of 8.")] = "512x512",
+    steps: Annotated[int, typer.Option("--steps", min=0, help="Denoising steps; 0: the pipeline's own.")] = 0,
+    guidance: Annotated[
+        float | None, typer.Option("--guidance", help="How strongly the prompt counts.", show_default="the pipeline's")
+    ] = None,
+    strength: Annotated[float, typer.Option("--strength", help="Share of a photograph made anew, 0 to 1.")] = 0.6,
+    negative: Annotated[str, typer.Option("--negative", help="What pictures should not show.")] = "",
+    mask: Annotated[str, typer.Option("--mask", help="What inpainting makes: face or background.")] = "face",
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda, mps or auto.")] = "auto",
+    dtype: Annotated[str, typer.Option("--dtype", help="float32, bfloat16 or float16.")] = "float32",
+    source: Source = None,
+    val_share: ValShare = 0.15,
+    quiet: Quiet = False,
+) -> None:
+    """Generate with a diffusers pipeline on this machine: text to image, image to image, inpainting.
+
+    Weights are read from safetensors only. Pictures made from a photograph are of its group.
+    """
+    from faceproof.errors import UsageError
+    from faceproof.extras import EXTRAS, require
+    from faceproof.generating import Pace
+
+    for module in EXTRAS["diffusers"]:
+        require("diffusers", module)
+    from faceproof.diffusers_images import Pipeline
+
+    width, cross, height = size.partition("x")
+    if not cross or not width.isdecimal() or not height.isdecimal():
+        raise UsageError(f"--size {size!r} is not WIDTHxHEIGHT such as 512x512")
+    generator = Pipeline(
+        model, task or ("image" if photographs else "text"), int(width), int(height), steps, guidance, strength,
+        negative, mask, _device(device), dtype,
+    )  # fmt: skip
+    asked = prompt or (RESTYLE if photographs and not prompts else None)
+    jobs = _jobs(generator, photographs, count, most, asked, prompts, seed, source)
+    _make(generator, jobs, out, Pace(val_share=val_share), quiet=quiet)
+
+
+@generating.command()
+def reconstruct(
+    photographs: Annotated[
+        list[str], typer.Argument(metavar="PHOTOGRAPH...", help="As scan takes them; a manifest's groups are kept.")
+    ],
+    out: Out,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="taef2, or a diffusers autoencoder's name or folder.")
+    ] = "taef2",
+    weights: Annotated[
+        str | None,
+        typer.Option("--weights", metavar="DIR", help="Where TAEF2's weights lie.", show_default=False),
+    ] = None,
+    subfolder: Annotated[
+        str | None, typer.Option("--subfolder", help="Of a diffusers model: vae in a pipeline.", show_default=False)
+    ] = None,
+    largest: Annotated[int, typer.Option("--largest", help="Longest side in pixels; larger ones are shrunk.")] = 512,
+    most: Most = None,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda, mps or auto.")] = "auto",
+    source: Source = None,
+    val_share: ValShare = 0.15,
+    quiet: Quiet = False,
+) -> None:
+    """Send photographs through a generator's autoencoder and back: pairs aligned pixel by pixel.
+
+    Both go into the manifest, of one group, size and codec: what differs is the decoder's trace alone.
+    """
+    from faceproof.extras import require
+    from faceproof.generating import Pace
+
+    require("train", "torch")
+    from faceproof.reconstruction import Autoencoder
+
+    generator = Autoencoder(model, weights=weights, subfolder=subfolder, largest=largest, device=_device(device))
+    jobs = _jobs(generator, photographs, 0, most, None, None, 0, source)
+    _make(generator, jobs, out, Pace(val_share=val_share), quiet=quiet)
+
+
+def _device(name: str) -> str:
+    """Read --device."""
+    if name != "auto":
+        return name
+    from faceproof.extras import require
+
+    torch = require("train", "torch")
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _jobs(
