@@ -36,8 +36,7 @@ def running() -> Iterator[ImageServer]:
 @pytest.fixture
 def server(running: ImageServer) -> ImageServer:
     running.rule = lambda asked: None
-    running.seen.clear()
-    running.billed.clear()
+    running.seen, running.billed = [], []
     return running
 
 

@@ -173,6 +173,14 @@ class FolderStore(_Base):
             for name in ("generated", "photographs"):
                 (self._folder / name).mkdir(parents=True, exist_ok=True)
             self._journal: IO[bytes] = open(self._folder / PROVENANCE, "a+b", buffering=0)  # noqa: SIM115  (__exit__)
+        try:
+            self._take()
+        except BaseException:
+            self._journal.close()
+            raise
+
+    def _take(self) -> None:
+        """Keep other runs out; read what earlier ones have left."""
         journals.lock(self._journal, self._folder / PROVENANCE)
         with _disk(self.place):
             journals.cut_torn_line(self._journal)

@@ -15,6 +15,7 @@ import json
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -195,13 +196,15 @@ class OpenAIImages:
                 raise UsageError(f"the task {self.task} needs photographs; give some")
             asked["image"] = ("photograph.png", encoded(photograph), "image/png")
             call = images.edit if self.task == "edit" else images.create_variation
-        parts, size = [], 0
+        parts, size, begun = [], 0, time.monotonic()
         with call(**asked, extra_body=extra or None) as answer:
             for part in answer.iter_bytes(1 << 16):
                 parts.append(part)
                 size += len(part)
                 if size > MAX_ANSWER:
                     raise TryAgainError(f"the answer has over {MAX_ANSWER >> 20} MiB")
+                if time.monotonic() - begun > 2 * self.timeout:  # the client's limit is for each read
+                    raise TryAgainError(f"the answer came too slowly ({size} bytes in {2 * self.timeout:g} s)")
         return b"".join(parts)
 
     def _answer(self, raw: bytes) -> Answer:
@@ -317,7 +320,6 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         seconds = float(text) / (1000 if headers.get("retry-after-ms") else 1)
         return min(max(seconds, 0.0), 1e6) if seconds == seconds else None  # noqa: PLR0124  (NaN)
     import email.utils
-    import time
 
     parsed = email.utils.parsedate_tz(text)
     return None if parsed is None else max(0.0, email.utils.mktime_tz(parsed) - time.time())
