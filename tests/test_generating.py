@@ -245,6 +245,7 @@ def folder(tmp_path: Path, astronaut: RGB) -> Path:
     return folder
 
 
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # the client's, of variations
 @pytest.mark.parametrize("task", ["edit", "variation"])
 def test_pairs_share_group_split_size_and_codec(server: ImageServer, tmp_path: Path, folder: Path, task: str) -> None:
     generator = _generator(server, task=task, size="96x64")

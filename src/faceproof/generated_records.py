@@ -184,7 +184,8 @@ def jobs_of(
     if photographs is not None and len(prompts) != len(photographs):
         raise UsageError(f"{len(prompts)} prompts for {len(photographs)} photographs; give one each")
     jobs, seen = [], set()
-    for prompt, photograph in zip(prompts, photographs or [None] * len(prompts), strict=True):
+    sources: Sequence[Photograph | None] = photographs if photographs is not None else [None] * len(prompts)
+    for prompt, photograph in zip(prompts, sources, strict=True):
         path = None if photograph is None else photograph.path
         text = json.dumps([settings, prompt.text, prompt.seed, path], sort_keys=True, default=str)
         name = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()

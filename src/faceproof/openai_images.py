@@ -240,7 +240,8 @@ class OpenAIImages:
     @contextlib.contextmanager
     def _errors(self) -> Iterator[list[str]]:
         """Turn what the client raises into ours; a refusal is put into the list given."""
-        openai, refusal = self._openai, []
+        openai = self._openai
+        refusal: list[str] = []
         try:
             yield refusal
         except openai.APITimeoutError:

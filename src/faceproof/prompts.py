@@ -106,13 +106,13 @@ class PromptSet:
                 free &= counts[cells[:, trait]] == counts.min()
             chosen = cells[free]
             score = rng.random(len(chosen))
-            for (i, j), counts in pairs.items():
-                score += 2.0 * counts[chosen[:, i], chosen[:, j]]
+            for (i, j), table in pairs.items():
+                score += 2.0 * table[chosen[:, i], chosen[:, j]]
             cell = chosen[int(score.argmin())]
             for trait, value in enumerate(cell):
                 singles[trait][value] += 1
-            for (i, j), counts in pairs.items():
-                counts[cell[i], cell[j]] += 1
+            for (i, j), table in pairs.items():
+                table[cell[i], cell[j]] += 1
             found.append(self._prompt({t: labels[n][cell[n]] for n, t in enumerate(self.traits)}, seed_of(seed, place)))
         return found
 
