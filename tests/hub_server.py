@@ -99,7 +99,9 @@ def _handler(hub: Hub) -> type[http.server.BaseHTTPRequestHandler]:
                 said = json.loads(body)
                 name = f"{said.get('organization') or 'me'}/{said['name']}"
                 there = name in hub.repositories
-                hub.repositories.setdefault(name, Repository(bool(said.get("private")) or said.get("visibility") == "private"))
+                hub.repositories.setdefault(
+                    name, Repository(bool(said.get("private")) or said.get("visibility") == "private")
+                )
                 self._json(409 if there else 200, {"url": f"{hub.url}/{name}", "name": name})
             elif path == "/api/validate-yaml":
                 self._json(200, {"errors": [], "warnings": []})

@@ -195,14 +195,14 @@ def test_bucket_to_bucket(server: ImageServer, tmp_path: Path, astronaut: RGB) -
     with running_store() as proxy:
         put(
             proxy,
-            "in",
+            "album",
             {f"faces/{n}.jpg": encode(astronaut[: 300 + n], "JPEG") for n in range(4)} | {"faces/x.png": b"x"},
         )
-        put(proxy, "out", {})
+        put(proxy, "made", {})
         env = ENV | environment_of(proxy)
-        words = _words(server, "s3://out/pairs", "s3://in/faces/", "--prompt", "again", "--yes", "--parallel", "1")
+        words = _words(server, "s3://made/pairs", "s3://album/faces/", "--prompt", "again", "--yes", "--parallel", "1")
         # The bucket fails half-way; what came before is kept and not asked for again.
-        proxy.rule = lambda request: "500 InternalError" if request.method == "PUT" and server.billed[2:] else None
+        proxy.rule = lambda request: "403 AccessDenied" if request.method == "PUT" and server.billed[2:] else None
         done = run_cli(*words, env=env)
         assert done.returncode == 1
         assert "Traceback" not in done.stderr
@@ -211,18 +211,18 @@ def test_bucket_to_bucket(server: ImageServer, tmp_path: Path, astronaut: RGB) -
         assert done.returncode == 1, done.stderr  # the one that is no picture
         assert "4 ok, 1 failed" in done.stderr
         assert len(server.billed) <= 5
-        manifest = get(proxy, "out", "pairs/manifest.csv")
+        manifest = get(proxy, "made", "pairs/manifest.csv")
         assert manifest is not None
         rows = list(csv.DictReader(io.StringIO(manifest.decode())))
         assert Counter(row["label"] for row in rows) == {"photograph": 4, "generated": 4}
         assert Counter(Counter(row["group"] for row in rows).values()) == {2: 4}
         assert {row["source"] for row in rows} == {"faces"}
-        assert all(get(proxy, "out", f"pairs/{row['path']}") for row in rows)
+        assert all(get(proxy, "made", f"pairs/{row['path']}") for row in rows)
         lines: list[Any] = [
-            json.loads(line) for line in (get(proxy, "out", "pairs/provenance.jsonl") or b"").splitlines()
+            json.loads(line) for line in (get(proxy, "made", "pairs/provenance.jsonl") or b"").splitlines()
         ]
         assert {line["source_path"] for line in lines if line["status"] == "ok"} == {
-            f"s3://in/faces/{n}.jpg" for n in range(4)
+            f"s3://album/faces/{n}.jpg" for n in range(4)
         }
         # Nothing is left.
         asked = len(server.seen)

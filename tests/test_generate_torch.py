@@ -144,7 +144,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vocabulary = tmp_path_factory.mktemp("words")
     (vocabulary / "vocab.json").write_text(json.dumps({word: number for number, word in enumerate(words)}))
     (vocabulary / "merges.txt").write_text("#version: 0.2\n")
-    tokenizer = transformers.CLIPTokenizer.from_pretrained(vocabulary)
+    tokenizer = transformers.CLIPTokenizer.from_pretrained(vocabulary, model_max_length=77)
     text = transformers.CLIPTextModel(transformers.CLIPTextConfig(
         vocab_size=len(words), hidden_size=32, intermediate_size=37, num_hidden_layers=2, num_attention_heads=4,
         bos_token_id=len(words) - 2, eos_token_id=len(words) - 1,

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from faceproof.errors import ModelError, UsageError
+from faceproof.errors import ModelError, PictureError, UsageError
 from faceproof.extras import opencv, require
 from faceproof.features.taef2 import STEP, read_taef2
 from faceproof.generated_records import Answer, Job
@@ -80,10 +80,8 @@ class Autoencoder:
             pixels = np.asarray(opencv().resize(pixels, size, interpolation=opencv().INTER_AREA), np.uint8)
         rows, columns = (side - side % self._step for side in pixels.shape[:2])
         if not rows or not columns:
-            # A picture thinner than a latent has nothing to decode.
-            raise UsageError(
-                f"pictures must have {self._step} pixels a side, not {pixels.shape[1]} x {pixels.shape[0]}"
-            )
+            height, width = pixels.shape[:2]
+            raise PictureError(f"too thin for latents ({width} x {height} px); {self._step} pixels a side are needed")
         top, left = (pixels.shape[0] - rows) // 2, (pixels.shape[1] - columns) // 2
         return np.ascontiguousarray(pixels[top : top + rows, left : left + columns])
 
