@@ -149,8 +149,8 @@ class Pipeline:
             raise ModelError(f"not enough memory on {self.device}; take a smaller --size or another --dtype") from err
         except Exception as err:  # pipelines raise of every kind on settings they do not take
             raise ModelError(
-                f"{self.name} fails ({type(err).__name__}: {' '.join(str(err).split())[:200]}); try other settings, such "
-                "as its own --size"
+                f"{self.name} fails ({type(err).__name__}: {' '.join(str(err).split())[:200]}); try other settings, "
+                "such as its own --size"
             ) from err
         if any(getattr(made, "nsfw_content_detected", None) or ()):
             return Answer(None, "the pipeline's safety checker blacked it out")
