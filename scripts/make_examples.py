@@ -13,83 +13,15 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw
 from skimage.data import astronaut
-from torch import nn
 
-
-class Block(nn.Module):
-    """Three convolutions around a skip; some with a pooled branch (1x1, group norm, ReLU, 1x1) before them."""
-
-    def __init__(self, width: int, *, pooled: bool) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        for number in range(3):
-            layers += [nn.Conv2d(width, width, 3, padding=1)] + ([nn.ReLU()] if number < 2 else [])
-        self.conv = nn.Sequential(*layers)
-        self.fuse = nn.ReLU()
-        self.pool = (
-            nn.Sequential(
-                nn.Conv2d(width, 4 * width, 1, bias=False),
-                nn.GroupNorm(4, 4 * width),
-                nn.ReLU(inplace=True),
-                nn.Conv2d(4 * width, width, 1, bias=False),
-            )
-            if pooled
-            else None
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, width, H, W) in and out."""
-        if self.pool is not None:
-            x = x + self.pool(x)
-        return self.fuse(self.conv(x) + x)
-
-
-def _stage(blocks: int, *, pooled: bool = False) -> list[nn.Module]:
-    return [Block(64, pooled=pooled) for _ in range(blocks)]
-
-
-def encoder() -> nn.Sequential:
-    """Pictures (N, 3, H, W) in 0-1 -> latents (N, 32, H/8, W/8)."""
-    layers: list[nn.Module] = [nn.Conv2d(3, 64, 3, padding=1), *_stage(1)]
-    for number in range(3):
-        layers += [nn.Conv2d(64, 64, 3, stride=2, padding=1, bias=False), *_stage(3, pooled=number == 2)]
-    return nn.Sequential(*layers, nn.Conv2d(64, 32, 3, padding=1))
-
-
-class Clamp(nn.Module):
-    """Softly keep latents within +-3."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Any shape in and out."""
-        return torch.tanh(x / 3) * 3
-
-
-def decoder() -> nn.Sequential:
-    """Latents (N, 32, h, w) -> pictures (N, 3, 8h, 8w) in 0-1."""
-    layers: list[nn.Module] = [Clamp(), nn.Conv2d(32, 64, 3, padding=1), nn.ReLU()]
-    for number in range(3):
-        layers += [
-            *_stage(3, pooled=number == 0),
-            nn.Upsample(scale_factor=2),
-            nn.Conv2d(64, 64, 3, padding=1, bias=False),
-        ]
-    return nn.Sequential(*layers, *_stage(1), nn.Conv2d(64, 3, 3, padding=1))
+from faceproof.reconstruction import Autoencoder
 
 
 def reconstruct(pixels: np.ndarray, weights: Path) -> np.ndarray:
     """Send a picture (H, W, 3) uint8 RGB, sides divisible by 8, through the autoencoder."""
-    parts = []
-    for name, network in (("encoder", encoder()), ("decoder", decoder())):
-        state = torch.load(weights / f"taef2_{name}.pth", map_location="cpu", weights_only=True)
-        network.load_state_dict(state)
-        parts.append(network.eval())
-    with torch.inference_mode():
-        picture = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
-        result = parts[1](parts[0](picture)).clamp(0, 1)[0]
-    return (result.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    return Autoencoder("taef2", weights=weights).reconstructed(pixels)
 
 
 def drawing() -> Image.Image:

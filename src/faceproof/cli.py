@@ -19,9 +19,11 @@ from faceproof.cli_calibrate import calibrate
 from faceproof.cli_duplicates import duplicates
 from faceproof.cli_evaluate import evaluate
 from faceproof.cli_explain import explain
+from faceproof.cli_generate import generating
 from faceproof.cli_import import importing
 from faceproof.cli_live import live
 from faceproof.cli_map import picture_map
+from faceproof.cli_models import models
 from faceproof.cli_posts import posts
 from faceproof.cli_pretrain import pretrain
 from faceproof.cli_reference import reference
@@ -353,32 +355,7 @@ def scan(
         raise typer.Exit(1)
 
 
-@app.command()
-def models(
-    name: Annotated[
-        str | None, typer.Argument(help="A shipped model or a model folder; without it, the list.", show_default=False)
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="The whole card as JSON.")] = False,
-) -> None:
-    """List the shipped models, or show one model's card: data, licences, metrics, thresholds, limits."""
-    from faceproof.detectors.card import read_card
-    from faceproof.detectors.store import DEFAULT_MODEL, cards, model_folder
-
-    shown = cards() if name is None else [read_card(model_folder(name))]
-    if json:
-        import json as json_module
-
-        raw = [dict(card.raw) for card in shown]
-        print(json_module.dumps(raw if name is None else raw[0], indent=1, ensure_ascii=False))
-        return
-    from faceproof import terminal
-
-    if name is None:
-        terminal.models(shown, DEFAULT_MODEL)
-    else:
-        terminal.model(shown[0])
-
-
+app.add_typer(models, name="models")
 app.command()(explain)
 app.command()(evaluate)
 app.command("map")(picture_map)
@@ -404,6 +381,7 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="The findings as JS
 
 
 app.command("import")(importing)
+app.add_typer(generating, name="generate")
 app.command()(live)
 app.command()(train)
 app.command()(pretrain)

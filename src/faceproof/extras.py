@@ -21,6 +21,9 @@ EXTRAS = {
     "remote": ("s3fs", "fsspec"),
     "gcs": ("gcsfs",),
     "huggingface": ("datasets",),
+    "openai": ("openai",),
+    "diffusers": ("diffusers", "torch", "safetensors"),
+    "hub": ("huggingface_hub",),
     "train": ("torch", "timm", "safetensors", "onnx", "onnxscript", "lightning_fabric"),
 }
 """Extra in pyproject.toml -> the modules it brings that are imported by name."""
