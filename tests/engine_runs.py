@@ -15,6 +15,9 @@ from tests.helpers import encode
 
 HOOK = """
 import os, signal, time
+if "FACEPROOF_TEST_VERSION" in os.environ:
+    import faceproof._version
+    faceproof._version.VERSION = os.environ["FACEPROOF_TEST_VERSION"]
 import faceproof.images as images
 load = images.load
 def hooked(source, **options):

@@ -248,9 +248,10 @@ def test_a_unit_that_kills_every_worker_is_named(tmp_path: Path, pictures: dict[
 
 def test_local_engine_in_this_process_says_what_is_wrong(tmp_path: Path, pictures: dict[str, str]) -> None:
     out = tmp_path / "out.jsonl"
-    with open_run(str(out), Options()) as run, pytest.raises(UsageError, match=r"no.*fpr|false-alarm|0\.5"):
+    with open_run(str(out), Options()) as run:
         wrong = replace(run.task, options=Options(fpr=0.5))
-        list(LocalEngine(1).run(units(inputs(tmp_path / "in")), wrong))
+        with pytest.raises(UsageError, match=r"machine \S+: .*0\.5"):
+            list(LocalEngine(1).run(units(inputs(tmp_path / "in")), wrong))
 
 
 # ---- what a worker must have
@@ -263,9 +264,7 @@ def task(tmp_path: Path) -> Iterator[Task]:
 
 
 def test_a_worker_with_another_version_says_so(task: Task) -> None:
-    with pytest.raises(
-        UsageError, match=r"machine \S+ has faceproof [\d.]+, the command was given with 99; install the"
-    ):
+    with pytest.raises(UsageError, match=r"machine \S+ has faceproof [\d.]+, the command was given with 99;"):
         Worker(replace(task, version="99"))
 
 

@@ -32,8 +32,8 @@ ClusterOption = Annotated[
     typer.Option(
         "--cluster",
         metavar="HOST:PORT",
-        help="Ray cluster to join, or auto for the one this machine is in.",
-        show_default="RAY_ADDRESS, or this machine",
+        help="Ray cluster to join; auto: the one this machine is in; local: one for this run.",
+        show_default="RAY_ADDRESS, auto, local",
     ),
 ]
 UnitOption = Annotated[

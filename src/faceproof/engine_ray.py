@@ -78,8 +78,8 @@ class RayEngine:
     """Gives units to the machines of a Ray cluster; see `engines.Engine`.
 
     Args:
-        address: HOST:PORT of the cluster, "auto" for the one this machine is in; None for `RAY_ADDRESS`, or the one
-            this machine is in, or one of this machine alone that lives as long as the run.
+        address: HOST:PORT of the cluster, "auto" for the one this machine is in, "local" for one of this machine alone
+            that lives as long as the run; None for `RAY_ADDRESS`, or "auto", or "local" where there is none.
         workers: at most so many at once; None for one on each CPU of the cluster.
     """
 
@@ -219,7 +219,7 @@ def _cluster(address: str | None, workers: int | None) -> Iterator[Any]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     ray = require("ray")
     wanted = address or os.environ.get("RAY_ADDRESS") or None
-    if wanted is not None and wanted != "auto":
+    if wanted not in (None, "auto", "local"):
         _reachable(wanted)
     quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL, "include_dashboard": False}
     try:
@@ -232,13 +232,15 @@ def _cluster(address: str | None, workers: int | None) -> Iterator[Any]:
 def _join(ray: Any, wanted: str | None, workers: int | None, quiet: dict[str, Any]) -> None:
     known = {key: quiet[key] for key in ("log_to_driver", "logging_level")}
     try:
-        if wanted is not None:
-            ray.init(address=wanted, **known)
-            return
-        try:
-            ray.init(address="auto", **known)
-        except ConnectionError:
+        if wanted is None:
+            try:
+                ray.init(address="auto", **known)
+            except ConnectionError:
+                wanted = "local"
+        if wanted == "local":
             ray.init(address="local", num_cpus=workers, **quiet)
+        elif wanted is not None:
+            ray.init(address=wanted, **known)
     except (ConnectionError, RuntimeError, ValueError, OSError) as err:
         if "ersion" in str(err) and "mismatch" in str(err):
             raise UsageError(
