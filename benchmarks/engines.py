@@ -196,7 +196,8 @@ def costs(given: Any, engines: Sequence[str], files: Sequence[Path], top: Path) 
     folder = top / "pictures"
     link(files, folder, given.count)
     peaks: dict[str, list[Peak]] = {engine: [] for engine in engines}
-    rows: list[dict[str, object]] = []
+    size = sum(file.stat().st_size for file in files) / len(files)
+    rows: list[dict[str, object]] = [{"engine": "pictures", "measure": "bytes/picture", "value": f"{size:.0f}"}]
     for number in range(given.rounds):
         for engine in engines:
             out = top / f"{engine}-{number}.parquet"
@@ -208,7 +209,7 @@ def costs(given: Any, engines: Sequence[str], files: Sequence[Path], top: Path) 
     for engine in engines:
         seconds = medians[engine]
         parts = list((top / f"{engine}-0.parquet").glob("*")) or [top / f"{engine}-0.parquet"]
-        size = sum(part.stat().st_size for part in parts)
+        written = sum(part.stat().st_size for part in parts)
         ratio = seconds / medians["plain"] if "plain" in medians else None
         goal = judged(ratio, "<=", GOAL) if engine == "ray" else NO_GOAL
         every = " ".join(f"{peak.seconds:.1f}" for peak in peaks[engine])
@@ -216,7 +217,7 @@ def costs(given: Any, engines: Sequence[str], files: Sequence[Path], top: Path) 
             {"engine": engine, "measure": f"seconds (each: {every})", "value": f"{seconds:.1f}"},
             {"engine": engine, "measure": "pictures/s", "value": f"{given.count / seconds:.1f}"},
             {"engine": engine, "measure": "peak MiB", "value": f"{max(peak.held for peak in peaks[engine]):.0f}"},
-            {"engine": engine, "measure": "bytes/record", "value": f"{size / given.count:.0f}"},
+            {"engine": engine, "measure": "bytes/record", "value": f"{written / given.count:.0f}"},
         ]
         if ratio is not None and engine != "plain":
             rows.append({"engine": engine, "measure": "seconds / plain's", "value": f"{ratio:.3f}", **goal})
