@@ -92,12 +92,16 @@ class RayEngine:
         Raises:
             MissingExtraError: Ray is not installed.
             UsageError: the cluster cannot be reached, or has another version of Ray, Python or faceproof.
-            StorageError: no machine of the cluster has taken work for two minutes.
+            StorageError: the cluster fails, or no machine of it has taken work for two minutes.
         """
         with _cluster(self._address, self._workers) as ray:
             crew = _Crew(ray, task, self._workers)
             try:
                 yield from crew.work(units)
+            except ray.exceptions.RayError as err:
+                raise StorageError(
+                    f"the Ray cluster has failed ({_said(err)}); run the same command again to go on"
+                ) from None
             finally:
                 crew.dismiss()
 
@@ -166,7 +170,7 @@ class _Crew:
             answer = self.ray.get(call)
         except (errors.RayActorError, errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError) as err:
             return self._died(order, err)
-        except errors.RayError as err:
+        except errors.RayTaskError as err:
             raise UsageError(
                 f"a machine of the Ray cluster cannot run faceproof ({_said(err)}); install the same version on all"
             ) from None
