@@ -250,7 +250,7 @@ def test_local_engine_in_this_process_says_what_is_wrong(tmp_path: Path, picture
     out = tmp_path / "out.jsonl"
     with open_run(str(out), Options()) as run:
         wrong = replace(run.task, options=Options(fpr=0.5))
-        with pytest.raises(UsageError, match=r"machine \S+: .*0\.5"):
+        with pytest.raises(UsageError, match=r"0\.5"):
             list(LocalEngine(1).run(units(inputs(tmp_path / "in")), wrong))
 
 
@@ -264,26 +264,28 @@ def task(tmp_path: Path) -> Iterator[Task]:
 
 
 def test_a_worker_with_another_version_says_so(task: Task) -> None:
-    with pytest.raises(UsageError, match=r"machine \S+ has faceproof [\d.]+, the command was given with 99;"):
+    with pytest.raises(UsageError, match=r"faceproof [\d.]+ is installed here, the command was given with 99;"):
         Worker(replace(task, version="99"))
 
 
 def test_a_worker_without_the_model_or_with_another(task: Task, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"machine \S+: unknown model '/nowhere/mine'"):
+    with pytest.raises(UsageError, match="unknown model '/nowhere/mine'"):
         Worker(replace(task, options=Options(model="/nowhere/mine")))
-    with pytest.raises(ModelError, match=r"machine \S+ has the model lite2-208 .*, the command was given with other 1"):
+    with pytest.raises(ModelError, match=r"the model here is lite2-208 .*, the command was given with other 1"):
         Worker(replace(task, model="other 1 (123456789abc)"))
 
 
 def test_a_worker_that_does_not_see_the_folders(task: Task, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"does not see /nowhere/pictures; put it where all machines"):
+    with pytest.raises(UsageError, match=r"/nowhere/pictures is not there; put it where all machines"):
         Worker(replace(task, needed=("/nowhere/pictures",)))
-    with pytest.raises(UsageError, match=r"has no folder /nowhere, in which the inputs lie; give absolute paths"):
+    with pytest.raises(
+        UsageError, match=r"there is no folder /nowhere here, in which the inputs lie; give absolute paths"
+    ):
         Worker(replace(task, folder="/nowhere", needed=("pictures",)))
     Worker(replace(task, folder="/nowhere"))  # nothing there is needed
-    with pytest.raises(OutputError, match=r"has another folder at .*out.jsonl; give one that all machines share"):
+    with pytest.raises(OutputError, match=r"another folder lies at .*out.jsonl here; give one that all share"):
         Worker(replace(task, run="another"))
-    with pytest.raises(OutputError, match=r"machine \S+: cannot read in /nowhere/out"):
+    with pytest.raises(OutputError, match=r"cannot read in /nowhere/out"):
         Worker(replace(task, out="/nowhere/out"))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import platform
 import socket
 import time
 from collections import deque
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from faceproof._version import VERSION
-from faceproof.engines import TRIES, Done, GaveUp, Task, Worker, where
+from faceproof.engines import TRIES, Done, GaveUp, Task, Worker
 from faceproof.errors import FaceproofError, StorageError, UsageError, plain
 from faceproof.extras import require
 from faceproof.units import Unit
@@ -36,7 +37,7 @@ class _Actor:
     """What runs on the machines. Nothing is unpickled there that needs another version's classes, before `version`."""
 
     def version(self) -> tuple[str, str]:
-        return VERSION, where()
+        return VERSION, _machine()
 
     def begin(self, task: Task) -> FaceproofError | None:
         """Make the worker; errors are returned, as Ray would wrap what is raised."""
@@ -46,14 +47,23 @@ class _Actor:
         try:
             self._worker = Worker(task)
         except FaceproofError as err:
-            return err
+            return _from_here(err)
         return None
 
     def do(self, unit: Unit, tries: int) -> Done | FaceproofError:
         try:
             return self._worker.do(unit, tries)
         except FaceproofError as err:
-            return type(err)(f"{where()}: {err}")
+            return _from_here(err)
+
+
+def _machine() -> str:
+    return f"machine {platform.node() or 'without a name'}"
+
+
+def _from_here(err: FaceproofError) -> FaceproofError:
+    """The error with the name of the machine that it is about."""
+    return type(err)(f"{_machine()}: {err}")
 
 
 @dataclass

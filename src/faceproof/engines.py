@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import platform
 import tempfile
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from faceproof._version import VERSION
-from faceproof.errors import ModelError, OutputError, StorageError, UsageError
+from faceproof.errors import ModelError, OutputError, UsageError
 from faceproof.extras import require
 from faceproof.images import printable
 from faceproof.part_folders import BucketFolder, LocalFolder, PartFolder
@@ -30,7 +29,7 @@ from faceproof.result_parts import records_of
 from faceproof.scan import Options, check_apart, check_items
 from faceproof.units import Unit
 
-__all__ = ["TRIES", "Done", "Engine", "GaveUp", "Part", "Task", "Worker", "part_name", "read_part", "where"]
+__all__ = ["TRIES", "Done", "Engine", "GaveUp", "Part", "Task", "Worker", "part_name", "read_part"]
 
 TRIES = 4
 """How often a unit is given out whose workers die."""
@@ -127,21 +126,16 @@ class Worker:
     def __init__(self, task: Task) -> None:
         if task.version != VERSION:
             raise UsageError(
-                f"{where()} has faceproof {VERSION}, the command was given with {task.version}; install the same on all"
+                f"faceproof {VERSION} is installed here, the command was given with {task.version}; install the same"
             )
         _same_folders(task)
         if task.ending == ".parquet":
             require("parquet", "pyarrow.parquet")
         self._task, self._place = task, task.place
-        try:
-            self._checker = task.options.checker()
-        except (UsageError, ModelError) as err:
-            raise type(err)(f"{where()}: {err}") from err
+        self._checker = task.options.checker()
         found = self._checker.card.identity
         if found != task.model:
-            raise ModelError(
-                f"{where()} has {found} where the command was given with {task.model}; copy the model there"
-            )
+            raise ModelError(f"the model here is {found}, the command was given with {task.model}; copy that one here")
 
     def do(self, unit: Unit, tries: int = 0) -> Done:
         """Check a unit and put its part in place; one that was done already is only read.
@@ -230,32 +224,19 @@ def _rows(data: bytes, name: str, place: PartFolder) -> list[Record]:
     return list(records_of(data, name, place.name))
 
 
-def where() -> str:
-    """Return what to call this machine."""
-    return f"machine {platform.node() or 'without a name'}"
-
-
 def _same_folders(task: Task) -> None:
     """Look whether this machine sees what the one that gave the command sees: it must not call its pictures missing."""
-    place = task.place
-    try:
-        mark = place.read(RUN_MARK)
-    except (OutputError, StorageError) as err:
-        raise type(err)(f"{where()}: {err}") from err
-    if mark != task.run.encode():
-        raise OutputError(
-            f"{where()} has another folder at {printable(task.out)}; give one that all machines share, or a bucket"
-        )
+    if task.place.read(RUN_MARK) != task.run.encode():
+        raise OutputError(f"another folder lies at {printable(task.out)} here; give one that all share, or a bucket")
     try:
         os.chdir(task.folder)
     except OSError:
         if not all(Path(path).is_absolute() for path in task.needed):
             raise UsageError(
-                f"{where()} has no folder {printable(task.folder)}, in which the inputs lie; give absolute paths"
+                f"there is no folder {printable(task.folder)} here, in which the inputs lie; give absolute paths"
             ) from None
     for path in task.needed:
         if not os.path.lexists(path):
             raise UsageError(
-                f"{where()} does not see {printable(path)}; put it where all machines find it under this name, "
-                "or into a bucket"
+                f"{printable(path)} is not there; put it where all machines find it under this name, or into a bucket"
             )
