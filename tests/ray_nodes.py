@@ -28,7 +28,7 @@ class Cluster:
         address: to join it. nodes: a token for each node, which all its processes have in their environment.
     """
 
-    def __init__(self, env: Mapping[str, str], *cpus: int, before: str = "") -> None:
+    def __init__(self, env: Mapping[str, str], *cpus: int, before: str = "pass") -> None:
         self._env, self._before = dict(env), before
         self._folder = Path(tempfile.mkdtemp(prefix="fp-", dir="/tmp"))  # Unix sockets have short names
         self.address = f"127.0.0.1:{free_port()}"

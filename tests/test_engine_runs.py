@@ -118,7 +118,7 @@ def test_local_interrupt_and_summary(many: Many, hook: dict[str, str], tmp_path:
     assert process.wait(60) == 130
     assert said.read_text() == f"faceproof: stopped; finished parts are in {out}: the same command goes on\n"
     report, summary = tmp_path / "report.html", tmp_path / "summary.json"
-    more = ("--report", str(report), "--report-maps", "0", "--summary", str(summary))
+    more = ("--report", str(report), "--report-maps", "0", "--summary", str(summary), "--overwrite", "--min-face", "20")
     done = run_cli(*words("local", folder, out)[:-1], *more, timeout=300)
     assert done.returncode == 1
     assert f"{NUMBER} records in {out}, " in re.sub(r"\s+", " ", done.stderr)
@@ -360,7 +360,7 @@ def test_ray_machines_with_other_versions(hook: dict[str, str], tmp_path: Path, 
             r"differ in their versions \(.*2\.0\.0.*\); install the same Ray",
         ),
     ):
-        with Cluster({**hook, **env}, 1, before=before or "pass") as other:
+        with Cluster({**hook, **env}, 1, before=before) as other:
             done = run_cli(*given, "--cluster", other.address, timeout=SLOW)
         assert done.returncode == 2
         one_line(done.stderr, message)

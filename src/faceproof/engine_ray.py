@@ -142,8 +142,10 @@ class _Crew:
                         following = next(units, None)
                     else:
                         break
-            ended, _ = self.ray.wait(list(self.orders), timeout=LOOK) if self.orders else (time.sleep(LOOK), ())
-            for call in ended or ():
+            if not self.orders:
+                time.sleep(LOOK)
+                continue
+            for call in self.ray.wait(list(self.orders), timeout=LOOK)[0]:
                 found = self._ended(call, self.orders.pop(call), shared)
                 if found is not None:
                     yield found

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from faceproof.errors import UsageError
 from faceproof.images import printable
-from faceproof.inputs import Inputs, Item
+from faceproof.inputs import IdSet, Inputs, Item
 from faceproof.video import VIDEO_SUFFIXES
 
 __all__ = ["UNIT", "Unit", "units"]
@@ -57,7 +57,7 @@ class Unit:
         inputs = Inputs([first.path], all_files=self.all_files)
         return (inputs.inside(first.path) if first.shard else iter(self.items)), inputs
 
-    def without(self, done: Container[str]) -> Unit | None:
+    def without(self, done: IdSet | set[str]) -> Unit | None:
         """Return the unit without the pictures whose printable paths are in `done`; None where nothing is left."""
         left = tuple(item for item in self.items if printable(item.path) not in done)
         if len(left) == len(self.items):
