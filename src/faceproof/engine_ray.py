@@ -11,6 +11,8 @@ import logging
 import os
 import platform
 import socket
+import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -228,6 +230,21 @@ class _Crew:
             self.ray.kill(hand.actor)
 
 
+class _WithoutRay:
+    """Standard output without what a thread of Ray's says there about dead workers, which no option turns off."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        if threading.current_thread().name == "ray_listen_error_messages":
+            return len(text)
+        return int(self._stream.write(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 @contextlib.contextmanager
 def _cluster(address: str | None, workers: int | None) -> Iterator[Any]:
     """Join a cluster, or start one on this machine; leave it at the end."""
@@ -237,12 +254,15 @@ def _cluster(address: str | None, workers: int | None) -> Iterator[Any]:
     wanted = address or os.environ.get("RAY_ADDRESS") or None
     if wanted not in (None, "auto", "local"):
         _reachable(wanted)
+    out = sys.stdout
+    sys.stdout = _WithoutRay(out)  # type: ignore[assignment]
     quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL, "include_dashboard": False}
     try:
         _join(ray, wanted, workers, quiet)
         yield ray
     finally:
         ray.shutdown()
+        sys.stdout = out
 
 
 def _join(ray: Any, wanted: str | None, workers: int | None, quiet: dict[str, Any]) -> None:

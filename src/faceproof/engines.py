@@ -33,8 +33,6 @@ __all__ = ["TRIES", "Done", "Engine", "GaveUp", "Part", "Task", "Worker", "part_
 
 TRIES = 4
 """How often a unit is given out whose workers die."""
-CAREFUL = 2
-"""Deaths after which its pictures are checked in a process of their own."""
 RUN_MARK = "_run"
 """File that says which run's folder this is."""
 
@@ -142,8 +140,8 @@ class Worker:
 
         Args:
             unit: to do.
-            tries: how many workers have died over it. From `CAREFUL` on its pictures are checked in a process of their
-                own, and the one that kills it gets a record with status "error", as in a scan on one machine.
+            tries: how many workers have died over it. If any has, its pictures are checked in a process of their own,
+                and one that kills it gets a record with status "error", as in a scan on one machine.
 
         Raises:
             StorageError, OutputError: pictures or parts cannot be read or written as a whole; no part was written.
@@ -152,7 +150,7 @@ class Worker:
         if tries and self._place.has(name):
             return read_part(self._place, name).done
         items, inputs = unit.read()
-        if tries >= CAREFUL:
+        if tries:
             results = check_apart(self._checker, items, self._task.options)
         else:
             results = check_items(self._checker, items, self._task.options.video)
