@@ -249,8 +249,8 @@ def test_a_unit_that_kills_every_worker_is_named(tmp_path: Path, pictures: dict[
 def test_local_engine_in_this_process_says_what_is_wrong(tmp_path: Path, pictures: dict[str, str]) -> None:
     out = tmp_path / "out.jsonl"
     with open_run(str(out), Options()) as run:
-        wrong = replace(run.task, options=Options(fpr=0.5))
-        with pytest.raises(UsageError, match=r"0\.5"):
+        wrong = replace(run.task, options=Options(model="none"))
+        with pytest.raises(UsageError, match="unknown model"):
             list(LocalEngine(1).run(units(inputs(tmp_path / "in")), wrong))
 
 

@@ -255,7 +255,7 @@ def _cluster(address: str | None, workers: int | None) -> Iterator[Any]:
     if wanted not in (None, "auto", "local"):
         _reachable(wanted)
     out = sys.stdout
-    sys.stdout = _WithoutRay(out)  # type: ignore[assignment]
+    sys.stdout = _WithoutRay(out)
     quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL, "include_dashboard": False}
     try:
         _join(ray, wanted, workers, quiet)

@@ -125,7 +125,7 @@ class EngineRun:
     def records(self) -> Iterator[Record]:
         """Yield all records, part by part."""
         for name in sorted(self._parts):
-            yield from records_of(self._place.read(name), name, self._place.name)
+            yield from records_of(self._place.read(name), name, f"{self._place.name}/{name}")
 
     def _left(
         self, every: Iterator[Unit], failures: list[StorageError], on_skip: Callable[[int], None]

@@ -219,7 +219,7 @@ def _rows(data: bytes, name: str, place: PartFolder) -> list[Record]:
         except (ValueError, OSError) as err:  # pyarrow's errors derive from them
             raise OutputError(f"{place.name}/{name} is no part of results ({err}); remove it") from err
         return rows
-    return list(records_of(data, name, place.name))
+    return list(records_of(data, name, f"{place.name}/{name}"))
 
 
 def _same_folders(task: Task) -> None:
