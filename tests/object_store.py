@@ -176,7 +176,7 @@ def running_store() -> Iterator[Proxy]:
     words = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     store = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     try:
-        wait_until(lambda: _answers(port), seconds=120, what="moto's server")
+        wait_until(lambda: answers(port), seconds=120, what="moto's server")
         proxy = Proxy(0, port)
         with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(proxy)) as running:
             running.daemon_threads = True
@@ -193,7 +193,8 @@ def running_store() -> Iterator[Proxy]:
         store.wait()
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
+    """Whether somebody listens on a port of this machine."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1):
             return True

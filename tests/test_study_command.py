@@ -188,6 +188,33 @@ def test_pictures_are_scanned_and_faces_blurred(tmp_path: Path, astronaut: RGB) 
     assert len(read_records(tmp_path / "s" / "scan.jsonl")) == 6
 
 
+@pytest.mark.slow
+def test_copies_are_looked_for_where_no_clusters_are_given(tmp_path: Path, face_jpeg: bytes) -> None:
+    """What `duplicates` finds by its defaults; hashes are kept, and a later run looks at new pictures only."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(3)
+    for n in range(6):
+        (folder / f"a{n}.jpg").write_bytes(face_jpeg)
+        Image.fromarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(folder / f"b{n}.png")
+    names = [f"{kind}{n}" for n in range(7) for kind in "ab"]
+    (tmp_path / "accounts.csv").write_text("id\n" + "".join(f"{name}\n" for name in names))
+    run = ("study", "-a", "accounts.csv", "--pictures", "pictures", "--out", "s", "-j", "1", "-q")
+    assert run_cli(*run, cwd=tmp_path).returncode == 0
+    clusters = {row["account"]: row["picture_cluster"] for row in _rows(tmp_path / "s" / "accounts.csv")}
+    assert [clusters[name] for name in names] == ["1" if n % 2 == 0 and n < 12 else "" for n in range(14)]
+    done = run_cli("duplicates", "pictures", "--out", "clusters.csv", "-q", cwd=tmp_path)
+    assert done.returncode == 0
+    assert (tmp_path / "clusters.csv").read_bytes() == (tmp_path / "s" / "clusters.csv").read_bytes()
+    before = (tmp_path / "s" / "hashes.jsonl").read_bytes()
+    (folder / "a6.jpg").write_bytes(face_jpeg)
+    assert run_cli(*run, cwd=tmp_path).returncode == 0
+    after = (tmp_path / "s" / "hashes.jsonl").read_bytes()
+    assert after.startswith(before)
+    assert after[len(before) :].count(b"\n") == 1
+    assert {row["account"]: row["picture_cluster"] for row in _rows(tmp_path / "s" / "accounts.csv")}["a6"] == "1"
+
+
 def test_nothing_is_left_of_a_blurred_face(astronaut: RGB) -> None:
     box = (180.0, 60.0, 280.0, 190.0)
     found = blurred(astronaut, [box, (-50, -50, 10, 10), (600, 600, 700, 700)])

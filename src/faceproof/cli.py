@@ -17,6 +17,7 @@ import typer
 from faceproof._version import VERSION
 from faceproof.cli_calibrate import calibrate
 from faceproof.cli_duplicates import duplicates
+from faceproof.cli_engines import ClusterOption, EngineOption, UnitOption
 from faceproof.cli_evaluate import evaluate
 from faceproof.cli_explain import explain
 from faceproof.cli_generate import generating
@@ -33,6 +34,8 @@ from faceproof.cli_video import FpsOption, ResizeOption, ScenesOption
 
 if TYPE_CHECKING:
     from faceproof.near_matches import Known
+    from faceproof.engine_run import EngineRun
+    from faceproof.reports import ResultFile
     from faceproof.scan import Options
 
 app = typer.Typer(
@@ -253,7 +256,8 @@ def scan(
             "--out",
             "-o",
             metavar="FILE",
-            help="Results: .jsonl, .csv or .parquet; s3://BUCKET/NAME.parquet for parts in a bucket; - for stdout.",
+            help="Results: .jsonl, .csv or .parquet; s3://BUCKET/NAME.parquet for parts in a bucket; - for stdout. "
+            "With --engine a folder of parts.",
         ),
     ],
     overwrite: Annotated[
@@ -262,6 +266,9 @@ def scan(
     workers: Annotated[
         int | None, typer.Option("--workers", "-j", min=1, help="Processes.", show_default="one per core")
     ] = None,
+    engine: EngineOption = None,
+    cluster: ClusterOption = None,
+    unit: UnitOption = 500,
     all_files: Annotated[bool, typer.Option("--all-files", help="In folders, try files of every ending.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")] = False,
     prevalence: Annotated[
@@ -322,7 +329,7 @@ def scan(
     elif near is not None:
         raise UsageError("--near is for a page; give its file with --report")
     known = _known(near)
-    chosen = Inputs(inputs, all_files=all_files, videos=True)
+    chosen = Inputs(inputs, all_files=all_files, videos=True, whole_shards=engine is not None)
     options = replace(
         _options(model, face_detector, fpr, min_face, max_pixels),
         alpha=alpha, stability=stability, metadata=metadata, video=video_options(fps, scenes, resize),
@@ -333,18 +340,29 @@ def scan(
         tally.add(record)
         flagged.add(record)
 
-    with (
-        (open_parts if is_url(out) else open_results)(out, overwrite=overwrite, on_record=seen) as results,
-        terminal.progress(chosen, hidden=quiet) as bar,
-    ):
-        before = results.total
+    results: ResultFile | EngineRun
+    if engine is not None or cluster is not None:
+        from faceproof.cli_engines import Choice, scan_in_parts
+
+        wanted = seen if prevalence is not None or summary is not None or report is not None else None
+        how = Choice(engine, cluster, unit, workers)
         try:
-            scan_to_file(chosen, results, options, workers=workers, on_result=bar.checked, on_skip=bar.skipped)
+            results = scan_in_parts(chosen, out, options, how, overwrite=overwrite, hidden=quiet, on_record=wanted)
         except KeyboardInterrupt:
-            bar.close()
-            _fail(f"stopped; {results.total} records are in {out}: the same command goes on", 130)
-    if not quiet:
-        terminal.summary(results, before, chosen.ignored)
+            _fail(f"stopped; finished parts are in {out}: the same command goes on", 130)
+    else:
+        with (
+            (open_parts if is_url(out) else open_results)(out, overwrite=overwrite, on_record=seen) as results,
+            terminal.progress(chosen, hidden=quiet) as bar,
+        ):
+            before = results.total
+            try:
+                scan_to_file(chosen, results, options, workers=workers, on_result=bar.checked, on_skip=bar.skipped)
+            except KeyboardInterrupt:
+                bar.close()
+                _fail(f"stopped; {results.total} records are in {out}: the same command goes on", 130)
+        if not quiet:
+            terminal.summary(results, before, chosen.ignored)
     if prevalence is not None or summary is not None:
         terminal_prevalence.flags(tally.finish(), summary, hidden=quiet)
     if report is not None:

@@ -29,7 +29,9 @@ def study(
     ] = None,
     clusters: Annotated[
         str | None,
-        typer.Option("--clusters", metavar="FILE", help="What `duplicates` has found in them.", show_default=False),
+        typer.Option(
+            "--clusters", metavar="FILE", help="What `duplicates` has found in them.", show_default="looked for"
+        ),
     ] = None,
     posts: Annotated[
         str | None, typer.Option("--posts", metavar="FILE", help="Table of their posts.", show_default=False)
@@ -77,7 +79,8 @@ def study(
 ) -> None:
     """Study a platform: join accounts, pictures, copies and posts; prevalence, comparisons, campaigns.
 
-    Stop it whenever you like: the same command goes on with the scan. --column names columns of the table of accounts.
+    Stop it whenever you like: the same command goes on with scan and hashes. --column names columns of the table of
+    accounts.
     """
     from faceproof import terminal_posts, terminal_study
     from faceproof.cli_posts import columns_of, salt_of
@@ -102,7 +105,7 @@ def study(
         with terminal_posts.steps(hidden=quiet) as bar:
             outcome = run_study(plan, progress=bar)
     except KeyboardInterrupt:
-        typer.echo("faceproof: stopped; what was scanned is safe: the same command goes on", err=True)
+        typer.echo("faceproof: stopped; what was scanned and hashed is safe: the same command goes on", err=True)
         raise typer.Exit(130) from None
     if not quiet:
         terminal_study.study(outcome, str(out))

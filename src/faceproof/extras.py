@@ -24,6 +24,7 @@ EXTRAS = {
     "openai": ("openai",),
     "diffusers": ("diffusers", "torch", "safetensors"),
     "hub": ("huggingface_hub",),
+    "ray": ("ray",),
     "train": ("torch", "timm", "safetensors", "onnx", "onnxscript", "lightning_fabric"),
 }
 """Extra in pyproject.toml -> the modules it brings that are imported by name."""

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 
@@ -36,6 +36,9 @@ SHARD_BYTES = 32 * 2**20
 """Largest picture in a shard: those under way are held in memory, about a hundred at most."""
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True)
 class Item:
     """One path to check, or the reason why something below it cannot be listed.
@@ -44,11 +47,13 @@ class Item:
         path: of the picture, its URL, or SHARD::MEMBER.
         error: why it cannot be checked, or None.
         data: the bytes of its file where they were read already (shards).
+        shard: it is a whole shard, still to be read (`Inputs.whole_shards`).
     """
 
     path: str
     error: str | None = None
     data: bytes | None = field(default=None, repr=False)
+    shard: bool = False
 
     @property
     def source(self) -> str | Encoded:
@@ -96,7 +101,7 @@ class IdSet:
         return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
-def until_failure(items: Iterable[Item], failures: list[StorageError]) -> Iterator[Item]:
+def until_failure(items: Iterable[T], failures: list[StorageError]) -> Iterator[T]:
     """Yield items; a store that fails ends them. Its error is for the caller to raise when what came is worked on."""
     try:
         yield from items
@@ -115,6 +120,7 @@ class Inputs:
         all_files: take every file of a folder, not only those with a picture's ending.
         stdin: where "-" is read from.
         videos: in folders and globs take videos too.
+        whole_shards: do not read shards but name them, one item each: `inside` reads them, wherever that is.
         ignored: files passed over in folders because of their ending, counted while iterating.
     """
 
@@ -122,6 +128,7 @@ class Inputs:
     all_files: bool = False
     stdin: IO[bytes] | None = None
     videos: bool = False
+    whole_shards: bool = False
     ignored: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -176,13 +183,18 @@ class Inputs:
         if shards.split(path) is not None:
             yield Item(path)
         elif shards.is_tar(path) or (ending == ".parquet" and _holds_pictures(path)):
-            yield from self._shard(path)
+            yield from (Item(path, shard=True),) if self.whole_shards else self.inside(path)
         elif ending in MANIFESTS:
             yield from _manifest(path)
         else:
             yield Item(path)
 
-    def _shard(self, path: str) -> Iterator[Item]:
+    def inside(self, path: str) -> Iterator[Item]:
+        """Yield the pictures of one shard, read from its beginning to its end; what fails is an item with its error.
+
+        Raises:
+            StorageError: the bucket or server that it lies in fails as a whole.
+        """
         taken = False
         try:
             for member in self._members(path):

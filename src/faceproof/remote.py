@@ -24,8 +24,8 @@ from faceproof.extras import require
 from faceproof.servers import SERVERS, HttpFile, redacted, waits
 
 __all__ = [
-    "BucketFile", "expanded", "is_bucket", "is_url", "listing", "location", "matching", "opened", "read", "read_range",
-    "remove", "replace", "upload",
+    "BucketFile", "create", "expanded", "is_bucket", "is_url", "listing", "location", "matching", "opened", "read",
+    "read_range", "remove", "replace", "upload",
 ]  # fmt: skip
 
 BUCKETS = ("s3://", "gs://")
@@ -157,11 +157,10 @@ def matching(url: str) -> Iterator[str]:
             yield found
 
 
-def upload(local: Path, url: str) -> None:
-    """Put a file into a bucket, in parts where it is large; it appears whole or not at all, and replaces nothing.
+def create(local: Path, url: str) -> bool:
+    """Put a file into a bucket, in parts where it is large, whole or not at all; return False where something is.
 
     Raises:
-        OutputError: something else is there already.
         StorageError: the bucket is not there, may not be written to, or fails.
     """
     store, path = _store(url)
@@ -169,9 +168,20 @@ def upload(local: Path, url: str) -> None:
         with _failures(url, whole=True):
             store.put_file(str(local), path, chunksize=PART, mode="create")
     except _ThereError:
-        # An answer that got lost makes a second try of the libraries find what the first has put there.
-        if read(url, 2 * local.stat().st_size + 1) != local.read_bytes():
-            raise OutputError(f"{url} was written by another run at the same time; run the command again") from None
+        return False
+    return True
+
+
+def upload(local: Path, url: str) -> None:
+    """Put a file into a bucket, in parts where it is large; it appears whole or not at all, and replaces nothing.
+
+    Raises:
+        OutputError: something else is there already.
+        StorageError: the bucket is not there, may not be written to, or fails.
+    """
+    # An answer that got lost makes a second try of the libraries find what the first has put there.
+    if not create(local, url) and read(url, 2 * local.stat().st_size + 1) != local.read_bytes():
+        raise OutputError(f"{url} was written by another run at the same time; run the command again")
 
 
 def replace(url: str, data: bytes) -> None:

@@ -19,8 +19,10 @@ from faceproof.explanation import explain_loaded
 from faceproof.hashing import hash_picture
 from faceproof.images import PictureSource, printable
 from faceproof.near_matches import Known, near_matches
+from faceproof.part_folders import MANIFEST
 from faceproof.pipeline import FaceChecker
 from faceproof.records import STATUSES
+from faceproof.remote import is_bucket, read
 from faceproof.report_html import WORDS, Entry, page, shrink
 from faceproof.report_words import Terms
 from faceproof.scan import Options
@@ -256,6 +258,11 @@ def _counts(facts: Mapping[str, Any], fpr: float) -> str:
 
 
 def _sha256(path: str | Path) -> str:
+    """The hash of a file of results, or of the manifest of results in parts, which holds the hashes of its parts."""
+    if is_bucket(str(path)):
+        return hashlib.sha256(read(f"{path}/{MANIFEST}", 2**31)).hexdigest()
+    if os.path.isdir(path):
+        path = Path(path, MANIFEST)
     try:
         with open(path, "rb") as stream:
             digest = hashlib.sha256()

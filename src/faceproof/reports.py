@@ -23,6 +23,7 @@ from faceproof.extras import require
 from faceproof.images import printable
 from faceproof.inputs import IdSet, Inputs, Item, until_failure
 from faceproof.journals import cut_torn_line, lock, write_all
+from faceproof.part_folders import MANIFEST
 from faceproof.records import SCHEMA, STATUSES
 from faceproof.scan import Options, scan
 from faceproof.tables import spreadsheet_safe
@@ -281,18 +282,35 @@ def scan_to_file(
 
 
 def read_results(path: str | Path) -> Iterator[Record]:
-    """Yield the records of a file that `open_results` wrote.
+    """Yield the records of a file that `open_results` wrote, or of a folder of parts that an engine wrote.
 
     Raises:
-        UsageError: another ending, or no such file.
+        UsageError: another ending, no such file, or a folder whose run has not come to its end.
         OutputError: it holds something else.
     """
     path = Path(path)
+    if path.is_dir():
+        for name in _finished_parts(path):
+            yield from read_records(path / name)
+        return
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"unknown ending of {path}; results are {', '.join(FORMATS)}")
     if not path.is_file():
         raise UsageError(f"no results at {path}; check the path")
     yield from read_records(path)
+
+
+def _finished_parts(folder: Path) -> list[str]:
+    try:
+        said = json.loads((folder / MANIFEST).read_bytes())
+        finished, names = bool(said["finished"]), [str(part["name"]) for part in said["parts"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UsageError(f"{folder} is a folder without the manifest of results; give what a scan wrote") from None
+    if not finished:
+        raise UsageError(f"the scan into {folder} has not come to its end; run its command again to go on")
+    if any(Path(name).name != name for name in names):
+        raise OutputError(f"the manifest of {folder} names files elsewhere; make the results again")
+    return names
 
 
 def read_records(path: Path) -> Iterator[Record]:
@@ -315,7 +333,8 @@ def write_records(path: Path, records: Iterable[Record]) -> None:
     elif ending == ".parquet":
         _write_parquet(path, records)
     else:
-        path.write_text("".join(to_json(record) + "\n" for record in records), encoding="utf-8")
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            stream.writelines(to_json(record) + "\n" for record in records)
 
 
 def _not_ours(path: Path, why: str) -> OutputError:

@@ -22,16 +22,15 @@ from typing import Any
 from faceproof import remote, servers
 from faceproof.errors import OutputError, StorageError, UsageError
 from faceproof.extras import require
+from faceproof.part_folders import LARGEST, MANIFEST
 from faceproof.records import SCHEMA
 from faceproof.reports import FORMATS, Record, ResultFile, read_records, to_json, write_records
 from faceproof.video_records import AnyResult
 
-__all__ = ["PartedResults", "open_parts"]
+__all__ = ["PartedResults", "open_parts", "records_of"]
 
 RECORDS, BYTES, SECONDS = 10_000, 32 * 2**20, 300.0
 """A part is written when it has so many records, so many bytes as JSON, or when so much time has passed."""
-MANIFEST = "_manifest.json"
-_LARGEST = 2**31
 
 
 class PartedResults(ResultFile):
@@ -116,18 +115,21 @@ class PartedResults(ResultFile):
 
     def _resume(self, overwrite: bool) -> None:
         """Take what earlier runs have written, or take it away; then try whether the bucket can be written to."""
-        ours = re.compile(rf"part-(\d{{5,}}){re.escape(self._ending)}")
+        ours = re.compile(rf"part-(\d{{5,15}}){re.escape(self._ending)}")
         for url in remote.listing(f"{self.url}/"):
             name = url[len(self.url) + 1 :]
             part = ours.fullmatch(name)
-            if part is None:
-                continue
-            if overwrite:
+            others = re.fullmatch(r"part-[0-9a-f]{16}\.\w+", name) is not None
+            if overwrite and (part or others):
                 remote.remove(url)
                 continue
+            if others:
+                raise OutputError(f"{self.url} holds parts of a run with --engine; go on with --engine, or --overwrite")
+            if part is None:
+                continue
             before = self.total
-            data = remote.read(url, _LARGEST)
-            self._take(_records_of(data, name, url))
+            data = remote.read(url, LARGEST)
+            self._take(records_of(data, name, url))
             self._next = int(part[1]) + 1
             digest = hashlib.sha256(data).hexdigest()
             found = self.total - before
@@ -167,7 +169,15 @@ def open_parts(
     return results
 
 
-def _records_of(data: bytes, name: str, url: str) -> Iterator[Record]:
+def records_of(data: bytes, name: str, url: str) -> Iterator[Record]:
+    """Yield the records of a part.
+
+    Args:
+        data: its bytes. name: its name, whose ending tells the format. url: what it is called in messages.
+
+    Raises:
+        OutputError: it holds something else.
+    """
     with tempfile.TemporaryDirectory(prefix="faceproof-") as folder:
         local = Path(folder) / name
         local.write_bytes(data)

@@ -22,7 +22,7 @@ from faceproof.video_check import VideoOptions, check_video, failed_video
 from faceproof.video_records import AnyResult
 from faceproof.workers import CHUNK, Job, default_workers, in_order
 
-__all__ = ["Options", "default_workers", "scan"]
+__all__ = ["Options", "check_apart", "check_items", "default_workers", "long_work", "scan"]
 
 KILLED = (
     "the process that read it was killed (a crash in a decoder, or no memory left); "
@@ -71,16 +71,35 @@ def scan(items: Iterable[Item], options: Options, *, workers: int | None = None)
     checker = options.checker()
     iterator = iter(items)
     first = list(itertools.islice(iterator, 2 * CHUNK))
-    few = len(first) < 2 * CHUNK and not (len(first) > 1 and any(map(_long, first)))
+    few = len(first) < 2 * CHUNK and not (len(first) > 1 and any(map(long_work, first)))
     if count == 1 or few:
-        yield from _check(checker, itertools.chain(first, iterator), options.video)
+        yield from check_items(checker, itertools.chain(first, iterator), options.video)
     else:
-        job: Job[Item, AnyResult] = Job(_begin, (options,), _work, lambda item: _lost(checker, item), _long)
-        yield from in_order(itertools.chain(first, iterator), job, count)
+        yield from _by_processes(itertools.chain(first, iterator), checker, options, count)
 
 
-def _check(checker: FaceChecker, items: Iterable[Item], video: VideoOptions) -> Iterator[AnyResult]:
-    """Check items, pictures and videos; those that already carry an error pass through in their place."""
+def check_apart(checker: FaceChecker, items: Iterable[Item], options: Options) -> Iterator[AnyResult]:
+    """Check items in a process of their own: one that kills it gets a record, and this process lives on.
+
+    Args:
+        checker: what makes records of those that are lost.
+        items: as for `scan`.
+        options: how to check.
+    """
+    return _by_processes(iter(items), checker, options, 1)
+
+
+def _by_processes(items: Iterator[Item], checker: FaceChecker, options: Options, workers: int) -> Iterator[AnyResult]:
+    job: Job[Item, AnyResult] = Job(_begin, (options,), _work, lambda item: _lost(checker, item), long_work)
+    return in_order(items, job, workers)
+
+
+def check_items(checker: FaceChecker, items: Iterable[Item], video: VideoOptions) -> Iterator[AnyResult]:
+    """Check items in this process, pictures and videos; those that already carry an error pass through in their place.
+
+    Raises:
+        StorageError: a bucket fails as a whole; results of items before come first.
+    """
     failures: list[StorageError] = []
     there = until_failure(fetched(items, checker.limits), failures)
     for kind, run in itertools.groupby(there, key=_kind):
@@ -94,7 +113,7 @@ def _check(checker: FaceChecker, items: Iterable[Item], video: VideoOptions) -> 
         raise failures[0]
 
 
-def _long(item: Item) -> bool:
+def long_work(item: Item) -> bool:
     """Whether an item takes as long as many pictures, by its name alone: this process does not read files."""
     return os.path.splitext(item.path)[1].lower() in VIDEO_SUFFIXES
 
@@ -127,4 +146,4 @@ def _begin(options: Options) -> None:
 def _work(part: list[Item]) -> list[AnyResult]:
     assert _worker is not None  # _begin ran first
     checker, video = _worker
-    return list(_check(checker, part, video))
+    return list(check_items(checker, part, video))

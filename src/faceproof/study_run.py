@@ -12,8 +12,11 @@ from pathlib import Path
 from types import TracebackType
 
 from faceproof.accounts import Accounts, Pictures, read_accounts
+from faceproof.duplicates import HashOptions
 from faceproof.errors import OutputError, UsageError
 from faceproof.flags import Tally
+from faceproof.hash_files import find_duplicates, hash_to_file, open_hashes
+from faceproof.hashing import RADII
 from faceproof.images import printable
 from faceproof.inputs import Inputs
 from faceproof.post_records import PostOptions, PostReport
@@ -40,7 +43,8 @@ class Plan:
     Attributes:
         accounts: table. out: folder.
         pictures: folder to scan, or None with `results`, a file that a scan wrote.
-        clusters: CSV of `faceproof duplicates`. posts: table. labels: `label_me.csv`, filled in.
+        clusters: CSV of `faceproof duplicates`, or None to look for copies among `pictures` with its defaults.
+        posts: table. labels: `label_me.csv`, filled in.
         scan: how pictures are checked. post_options: how posts are looked at.
         prevalence: share of generated faces to assume for what a flag is worth; None for none.
         columns: role -> column of the table of accounts.
@@ -123,7 +127,7 @@ class ProblemLog:
 
 
 def run_study(plan: Plan, *, progress: Progress = lambda what, done, total: None) -> Outcome:
-    """Do the study and write it: study.html, posts.html, tables, and scan.jsonl where pictures were scanned.
+    """Do the study and write it: study.html, posts.html, tables; scan.jsonl, hashes.jsonl and clusters.csv of pictures.
 
     Raises:
         UsageError, ModelError, MissingExtraError, OutputError: as the parts of it.
@@ -143,8 +147,9 @@ def run_study(plan: Plan, *, progress: Progress = lambda what, done, total: None
         if plan.clusters is not None:
             _exists(plan.clusters)
         results = plan.results or _scanned(plan, progress)
+        copies = plan.clusters or _clustered(plan, progress)
         seen = join_records(accounts, pictures, read_results(results), tally, log.of("pictures"))
-        clusters = {} if plan.clusters is None else join_clusters(plan.clusters, pictures, log.of("clusters"))
+        clusters = {} if copies is None else join_clusters(copies, pictures, log.of("clusters"))
         hand = None
         if plan.labels is not None:
             back = {plan.names.of(name): number for name, number in accounts.index.items()}
@@ -190,6 +195,24 @@ def _scanned(plan: Plan, progress: Progress) -> str:
 
         scan_to_file(inputs, results, plan.scan, workers=plan.workers, on_result=count, on_skip=count)
     return path
+
+
+def _clustered(plan: Plan, progress: Progress) -> str | None:
+    """Look for copies among the pictures; return the table of clusters. Without pictures there is none."""
+    if plan.pictures is None:
+        return None
+    path, options = plan.out / "clusters.csv", HashOptions(limits=plan.scan.limits)
+    with open_hashes(plan.out / "hashes.jsonl", options) as file:
+        done = 0
+
+        def count(_: object = None) -> None:
+            nonlocal done
+            done += 1
+            progress("hashes", done, None)
+
+        hash_to_file(Inputs([plan.pictures]), file, workers=plan.workers, on_record=count, on_skip=count)
+        find_duplicates(file, path, RADII[options.kind], progress=progress)
+    return str(path)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from rich.text import Text
 from faceproof.detectors.alignment import Built
 from faceproof.detectors.card import Card
 from faceproof.doctor import Finding
+from faceproof.engine_run import EngineRun
 from faceproof.errors import FaceproofError, plain
 from faceproof.inputs import Inputs
 from faceproof.recalibration import Recalibration
@@ -142,13 +143,17 @@ class _Bar:
 
     def checked(self, result: AnyResult) -> None:
         """One more picture has its record."""
-        self._flagged += result.verdict == "generated"
-        if self._live is not None and self._task is not None:
-            self._live.update(self._task, advance=1, flagged=self._flagged)
+        self.done(1, int(result.verdict == "generated"))
 
-    def skipped(self) -> None:
-        """One input had its record from an earlier run; it counts for neither rate nor total."""
-        self._skipped += 1
+    def done(self, pictures: int, flagged: int) -> None:
+        """So many more pictures have their records, so many of them flagged."""
+        self._flagged += flagged
+        if self._live is not None and self._task is not None:
+            self._live.update(self._task, advance=pictures, flagged=self._flagged)
+
+    def skipped(self, pictures: int = 1) -> None:
+        """So many inputs had their records from an earlier run; they count for neither rate nor total."""
+        self._skipped += pictures
 
     def close(self) -> None:
         """Take the bar away, so that a last line stands alone."""
@@ -201,7 +206,7 @@ def counted(what: str, *, hidden: bool = False) -> Iterator[Callable[[int, int],
         yield lambda done, total: live.update(task, completed=done, total=total)
 
 
-def summary(results: ResultFile, before: int, ignored: int) -> None:
+def summary(results: ResultFile | EngineRun, before: int, ignored: int) -> None:
     """Print how many records there are of each kind."""
     console = new_console(stderr=True)
     total = results.total
