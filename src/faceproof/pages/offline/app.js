@@ -75,11 +75,11 @@ const answers = {
   failed({ message }) {
     give_up(`The page cannot work: ${message}.`);
   },
-  result({ id, record, shown, milliseconds }) {
+  result({ id, record, decisive, shown, milliseconds }) {
     const { article } = waiting.get(id);
     waiting.delete(id);
     records.push(record);
-    article.replaceWith(result(record, shown, milliseconds));
+    article.replaceWith(result(record, decisive, shown, milliseconds));
     const outcome = config.words[record.verdict ?? record.status];
     say(waiting.size ? `${waiting.size} to go` : `${record.path}: ${outcome}`, waiting.size ? "busy" : "ready");
     $("tools").hidden = false;
@@ -99,12 +99,12 @@ function take(files) {
 }
 
 /** One picture's answer, laid out as in a report. */
-function result(record, shown, milliseconds) {
-  const outcome = record.verdict ?? record.status, face = record.decisive === null ? null : record.faces[record.decisive];
+function result(record, decisive, shown, milliseconds) {
+  const outcome = record.verdict ?? record.status, face = decisive === null ? null : record.faces[decisive];
   const promise = config.promises[record.faces.length && !face ? "unfit" : outcome];
   const odds = face ? `, probability of generated ${face.probability.toFixed(3)}` : "";
   const banner = el("div", { class: `verdict ${outcome}` }, el("p", {}, el("b", {}, config.words[outcome]), odds, el("br"), promise));
-  const detail = el("div", {}, ...(record.error ? [el("p", {}, record.error)] : []), ...record.faces.map((one, k) => person(one, k, record)));
+  const detail = el("div", {}, ...(record.error ? [el("p", {}, record.error)] : []), ...record.faces.map((one, k) => person(one, k, decisive, record)));
   if (record.notes.length) detail.append(el("h3", {}, "Notes"), list(record.notes));
   detail.append(el("p", { class: "soft" }, `${record.width} x ${record.height} pixels, ${Math.round(milliseconds)} ms. Not looked at: ${config.not_looked_at.join(", ")}.`));
   return el("article", { "data-verdict": outcome, tabindex: "-1" },
@@ -115,8 +115,8 @@ function result(record, shown, milliseconds) {
 const list = (texts) => el("ul", {}, ...texts.map((text) => el("li", {}, text)));
 const table = (rows) => el("table", {}, ...rows.map(([name, text]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, text))));
 
-function person(face, number, record) {
-  const chosen = record.faces.length > 1 && number === record.decisive ? " (the one that speaks for the picture)" : "";
+function person(face, number, decisive, record) {
+  const chosen = record.faces.length > 1 && number === decisive ? " (the one that speaks for the picture)" : "";
   const signed = (value) => (value < 0 ? "" : "+") + value.toFixed(2);
   const pieces = [...face.evidence].sort((a, b) => Math.abs(b.weight) - Math.abs(a.weight));
   return el("section", { class: "face" },

@@ -73,21 +73,24 @@ async function look(picture) {
   return faces;
 }
 
-/** The record of a picture, its fields those of `faceproof check --json`. */
-function record(name, sha256, picture, faces, notes, error) {
-  const { rule, model, face_detector, version, schema } = config, [low, high, threshold] = [rule.low, rule.high, rule.threshold].map(sigmoid);
+/** The answer about a picture: a record with the fields of `faceproof check --json`, and which face speaks for it. */
+function answer({ id, name, begun, sha256 = null, picture = null, faces = [], notes = [], error = null, shown = null }) {
+  const { rule, model, face_detector, version, schema } = config;
+  const [low, high, threshold] = [rule.low, rule.high, rule.threshold].map(sigmoid);
   const fit = faces.filter((face) => !face.quality.length);
   const decisive = fit.reduce((best, face) => (best && best.log_odds >= face.log_odds ? best : face), null);
   const own = (field) => (decisive ? decisive[field] : null);
-  return {
-    path: name, sha256, status: error ? "error" : faces.length ? "ok" : "no_face", error: error ?? null,
+  const record = {
+    path: name, sha256, status: error ? "error" : faces.length ? "ok" : "no_face", error,
     width: picture?.width ?? 0, height: picture?.height ?? 0,
     faces: faces.map((face) => ({ ...face, stability: null })),
     score: own("score"), log_odds: own("log_odds"), probability: own("probability"),
     verdict: decisive ? decisive.verdict : faces.length ? "inconclusive" : null, alarm: own("alarm"),
     threshold, threshold_fpr: rule.fpr, band: [low, high], alpha: rule.alpha, notes,
-    model, face_detector, version, schema, decisive: decisive ? faces.indexOf(decisive) : null,
+    model, face_detector, version, schema,
   };
+  const milliseconds = performance.now() - begun;
+  postMessage({ type: "result", id, record, decisive: decisive && faces.indexOf(decisive), milliseconds, shown });
 }
 
 /** The picture as shown: at most `shown_side` pixels, JPEG. */
@@ -105,17 +108,18 @@ async function check({ id, name, file }) {
   const begun = performance.now();
   try {
     const { picture, notes, sha256 } = await decode(file, config.limits);
-    const faces = await look(picture), milliseconds = performance.now() - begun;
-    postMessage({ type: "result", id, milliseconds, record: record(name, sha256, picture, faces, notes), shown: await preview(picture) });
-  } catch (error) {
-    const said = error instanceof PictureError ? error.message
-      : `the picture could not be checked (${String(error?.message ?? error).slice(0, 160)}); try a smaller one, or load the page again`;
-    postMessage({ type: "result", id, milliseconds: performance.now() - begun, record: record(name, null, null, [], [], said), shown: null });
+    const faces = await look(picture), shown = await preview(picture);
+    answer({ id, name, begun, sha256, picture, faces, notes, shown });
+  } catch (problem) {
+    const why = String(problem?.message ?? problem);
+    const error = problem instanceof PictureError ? why
+      : `the picture could not be checked (${why.slice(0, 160)}); try a smaller one, or load the page again`;
+    answer({ id, name, begun, error });
   }
 }
 
 let queue = Promise.resolve();
 onmessage = ({ data }) => {
-  const work = data.type === "start" ? () => start(data).catch((error) => postMessage({ type: "failed", message: error.message })) : () => check(data);
-  queue = queue.then(work);
+  const failed = (error) => postMessage({ type: "failed", message: error.message });
+  queue = queue.then(() => (data.type === "start" ? start(data).catch(failed) : check(data)));
 };
