@@ -1,11 +1,12 @@
 """How far the offline page's answers lie from Python's, how long a picture takes in it, and what it weighs.
 
-    python benchmarks/page.py --runtime onnxruntime-web-1.30.0.tgz --data ../shared/data/faces     # --count 10 for a try
+    python benchmarks/page.py --runtime onnxruntime-web-1.30.0.tgz --data ../shared/data/faces   # --count 10: a try
 
-The real page is written, served by a plain file server on this machine and opened in the system's Chromium (no graphics
-card), as a user opens it. The pictures are held-out ones of the data set, spread over its sources, or (without --data)
-those of pictures.py. Python answers as `faceproof check --no-metadata --stability off`. Milliseconds are the page's own, from
-the file to the answer, one picture after the other. Writes page.csv; close other programs first.
+The real page is written, served by a plain file server on this machine and opened in the system's Chromium (no
+graphics card), as a user opens it. The pictures are held-out ones of the data set, spread over its sources, or
+(without --data) those of pictures.py. Python answers as `faceproof check --no-metadata --stability off`.
+Milliseconds are the page's own, from the file to the answer, one picture after the other. Writes page.csv; close
+other programs first.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 from PIL import Image
@@ -25,8 +27,8 @@ from faceproof.offline_page import write_page
 from pictures import picture_files
 
 sys.path.insert(0, str(HERE.parent))
-from tests.live_page import browser  # noqa: E402
-from tests.offline import WAIT, checked, fifty, opened, served  # noqa: E402
+from tests.live_page import browser
+from tests.offline import WAIT, checked, fifty, opened, served
 
 DRIFT, WEIGHT = 0.02, 25.0
 LARGE = (1024, 4000)
@@ -60,11 +62,12 @@ def main() -> None:
         work = Path(folder)
         made = write_page(work / "page", model=given.model, runtime=given.runtime)
         row("page", "MB in all", made.weight / 1e6, judged(made.weight / 1e6, "<=", WEIGHT))
-        if given.data is None:
-            paths = [path for path, _ in zip(picture_files(work / "pictures", given.count), range(given.count))]
-        else:
-            paths = fifty(given.data, given.count)
-        with served(work / "page") as server:
+        pictures = (
+            picture_files(given.pictures, given.count)
+            if given.data is None
+            else nullcontext(fifty(given.data, given.count))
+        )
+        with pictures as paths, served(work / "page") as server:
             begun = time.perf_counter()
             page = opened(context, server.url)
             row("page", "s from opening to ready", time.perf_counter() - begun, NO_GOAL, 2)

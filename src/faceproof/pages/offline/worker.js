@@ -9,24 +9,33 @@ import { alignment, decide, sigmoid, tensors, unlike } from "./verdict.js";
 
 let config, finder, network, scorer = null, base;
 
+/** The bytes of an answer; onBytes is told how many have come. */
+async function drained(answer, onBytes) {
+  const parts = [], reader = answer.body.getReader();
+  for (let step = await reader.read(); !step.done; step = await reader.read()) {
+    parts.push(step.value);
+    onBytes(step.value.length);
+  }
+  return new Uint8Array(await new Blob(parts).arrayBuffer());
+}
+
 /** A file of the page, its length checked; packed files are unpacked. */
 async function fetched(name, onBytes) {
   const { bytes, packed } = config.files[name];
-  let answer;
+  let data;
   try {
-    answer = await fetch(new URL(name, base));
+    const answer = await fetch(new URL(name, base));
+    if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+    data = await drained(answer, onBytes);
   } catch (error) {
-    throw new Error(`${name} cannot be fetched (${error.message}); check the connection and load the page again`);
+    throw new Error(`${name} cannot be fetched (${error.message}); check the connection, or copy the whole folder to the server again`);
   }
-  if (!answer.ok) throw new Error(`${name} is missing on the server (it answered ${answer.status}); copy the whole folder there again`);
-  const data = new Uint8Array(await answer.arrayBuffer());
-  onBytes(bytes);
-  const whole = data[0] === 0x1f && data[1] === 0x8b;
-  // A server that unpacks by itself sends more bytes than there are in the file.
-  if (data.length !== bytes && !(packed && !whole)) {
+  // A server may unpack on its own what is packed.
+  const still = packed && data[0] === 0x1f && data[1] === 0x8b;
+  if (data.length !== bytes && packed === still) {
     throw new Error(`${name} has ${data.length} bytes instead of ${bytes}; copy the whole folder to the server again`);
   }
-  if (!packed || !whole) return data;
+  if (!still) return data;
   const stream = new Blob([data]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
@@ -36,7 +45,7 @@ async function start(message) {
   const names = ["runtime.wasm.gz", "faces.onnx", "model.onnx", ...(config.scorer ? ["mixture.safetensors"] : [])];
   const total = names.reduce((sum, name) => sum + config.files[name].bytes, 0);
   let done = 0;
-  const step = (bytes) => postMessage({ type: "progress", done: (done += bytes), total });
+  const step = (bytes) => postMessage({ type: "progress", done: Math.min(total, (done += bytes)), total });
   const [wasm, faces, model, mixture] = await Promise.all(names.map((name) => fetched(name, step)));
   Object.assign(ort.env.wasm, { numThreads: 1, proxy: false, wasmBinary: wasm });
   const options = { executionProviders: ["wasm"], logSeverityLevel: 3 };
