@@ -28,7 +28,7 @@ from pictures import picture_files
 
 sys.path.insert(0, str(HERE.parent))
 from tests.live_page import browser
-from tests.offline import WAIT, checked, fifty, opened, served
+from tests.offline import checked, fifty, opened, served, until
 
 DRIFT, WEIGHT = 0.02, 25.0
 LARGE = (1024, 4000)
@@ -38,8 +38,7 @@ LARGE = (1024, 4000)
 def times(page: object, paths: list[Path]) -> list[float]:
     """Milliseconds the page itself says each picture took."""
     page.set_input_files("#file", [str(path) for path in paths])  # type: ignore[attr-defined]
-    done = f"document.querySelectorAll('article:not(.waiting)').length === {len(paths)}"
-    page.wait_for_function(done, timeout=WAIT + 5000 * len(paths))  # type: ignore[attr-defined]
+    until(page, f"document.querySelectorAll('article:not(.waiting)').length === {len(paths)}", 600_000)
     text = page.inner_text("#results")  # type: ignore[attr-defined]
     page.click("#clear")  # type: ignore[attr-defined]
     return [float(number) for number in re.findall(r" pixels, (\d+) ms\.", text)]

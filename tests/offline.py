@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,14 @@ def opened(context: Any, url: str, *, state: str = "ready", script: str | None =
     return page
 
 
+def until(page: Any, condition: str, milliseconds: float = WAIT) -> None:
+    """Wait until JavaScript on the page is true; playwright's own wait is refused by the page's security policy."""
+    end = time.monotonic() + milliseconds / 1000
+    while not page.evaluate(condition):
+        assert time.monotonic() < end, f"never: {condition}; the page says {page.inner_text('#status')!r}"
+        page.wait_for_timeout(50)
+
+
 def checked(page: Any, files: Sequence[Path]) -> list[dict[str, Any]]:
     """Give pictures to the page as a user chooses them; return its records in order, as it saves them."""
     page.set_input_files("#file", [str(path) for path in files])
@@ -108,8 +117,7 @@ def checked(page: Any, files: Sequence[Path]) -> list[dict[str, Any]]:
 
 def answered(page: Any, count: int) -> list[dict[str, Any]]:
     """Wait for so many answers, save them, clear the page; return the records in order."""
-    wanted = f"document.querySelectorAll('article:not(.waiting)').length === {count}"
-    page.wait_for_function(wanted, timeout=WAIT + 5000 * count)
+    until(page, f"document.querySelectorAll('article:not(.waiting)').length === {count}", WAIT + 5000 * count)
     with page.expect_download(timeout=WAIT) as download:
         page.click("#save")
     lines = Path(download.value.path()).read_text(encoding="utf-8").splitlines()

@@ -25,7 +25,7 @@ from faceproof.report_words import NOT_TESTED, limits
 from faceproof.web_runtime import SCRIPT, WASM, read_runtime
 from tests.helpers import run_cli
 from tests.live_page import browser
-from tests.offline import WAIT, answered, checked, fifty, opened, runtime, served
+from tests.offline import WAIT, answered, checked, fifty, opened, runtime, served, until
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 LARGEST = 25_000_000
@@ -444,7 +444,7 @@ def test_camera(folder: Path) -> None:
     with served(folder) as server, browser(*FAKE_CAMERA, permissions=["camera"]) as context:
         page = opened(context, server.url)
         page.click("#camera")
-        page.wait_for_function("document.querySelector('#video').videoWidth > 0", timeout=WAIT)
+        until(page, "document.querySelector('#video').videoWidth > 0")
         page.click("#shoot")
         (record,) = answered(page, 1)
         assert record["status"] == "no_face"
@@ -457,7 +457,7 @@ def test_no_camera(folder: Path) -> None:
     with served(folder) as server, browser() as context:
         page = opened(context, server.url)
         page.click("#camera")
-        page.wait_for_function("document.querySelector('#status').textContent.includes('cannot be used')", timeout=WAIT)
+        until(page, "document.querySelector('#status').textContent.includes('cannot be used')")
         assert page.is_hidden("#live")
 
 

@@ -82,8 +82,8 @@ def test_crops_are_opencvs(page: Any, name: str, size: int) -> None:
     }  # fmt: skip
     body = "return text(F.align(pixels(given.data, 520, 420), given.landmarks, given.crop).data);"
     difference = np.abs(picture(run(page, body, given), size, size).astype(int) - own)
-    assert difference.mean() < 0.05
-    assert difference.max() <= 3
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.01
 
 
 def test_impossible_landmarks_give_no_crop(page: Any, config: dict[str, Any]) -> None:
@@ -143,7 +143,7 @@ def test_quality_measures(page: Any, config: dict[str, Any], checker: FaceChecke
 
 
 def test_every_gate_says_what_python_says(page: Any, config: dict[str, Any], checker: FaceChecker) -> None:
-    values = {"side": 31.5, "inside": 0.333, "sharpness": 2.25, "turn": 1.75}
+    values = {"side": 31.5, "inside": 0.333, "sharpness": 2.26, "turn": 1.76}
     found = run(page, "return F.judge(given.values, given.gates);", {"values": values, "gates": config["gates"]})
     assert [reason["sentence"] for reason in found] == [
         "too small: the face covers 32 px, at least 80 are needed",

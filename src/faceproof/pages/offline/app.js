@@ -65,6 +65,7 @@ async function begin() {
 
 const answers = {
   progress({ done, total }) {
+    if (failed) return;  // other files still come in
     $("bar").value = done / total;
     say(`Loading the models: ${(done / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`, "loading");
   },

@@ -79,41 +79,13 @@ function halved(picture, data, width, height) {
   return { data, width, height };
 }
 
-const STEPS = 32, WHOLE = 32768;  // OpenCV samples at 1/32 pixel with 15-bit weights
-let table = null;
-
-/** Keys' cubic weights (a = -0.75) for 32 x 32 places between pixels: 16 whole numbers each, sum 32768. */
-function cubic() {
-  if (table) return table;
-  const line = new Float32Array(4 * STEPS), a = -0.75;
-  for (let i = 0; i < STEPS; i++) {
-    const x = Math.fround(i / STEPS), w = line.subarray(4 * i, 4 * i + 4);
-    w[0] = ((a * (x + 1) - 5 * a) * (x + 1) + 8 * a) * (x + 1) - 4 * a;
-    w[1] = ((a + 2) * x - (a + 3)) * x * x + 1;
-    w[2] = ((a + 2) * (1 - x) - (a + 3)) * (1 - x) * (1 - x) + 1;
-    w[3] = 1 - w[0] - w[1] - w[2];
-  }
-  table = new Int16Array(16 * STEPS * STEPS);
-  for (let y = 0; y < STEPS; y++) {
-    for (let x = 0; x < STEPS; x++) weigh(table.subarray(16 * (y * STEPS + x), 16 * (y * STEPS + x) + 16), line, x, y);
-  }
-  return table;
-}
-
-/** Fill one place's weights; what rounding leaves over goes to the largest or smallest of the lower right four. */
-function weigh(own, line, x, y) {
-  let sum = 0;
-  for (let k = 0; k < 16; k++) {
-    own[k] = rint(Math.fround(line[4 * y + (k >> 2)] * line[4 * x + (k & 3)]) * WHOLE);
-    sum += own[k];
-  }
-  if (sum === WHOLE) return;
-  let most = 10, least = 10;
-  for (const k of [10, 11, 14, 15]) {
-    if (own[k] < own[least]) least = k;
-    else if (own[k] > own[most]) most = k;
-  }
-  own[sum < WHOLE ? most : least] -= sum - WHOLE;
+/** Keys' cubic weights (a = -0.75, OpenCV's) of the four pixels around a place x, 0 to 1, behind the second. */
+function cubic(x, weights) {
+  const a = -0.75, y = 1 - x;
+  weights[0] = ((a * (x + 1) - 5 * a) * (x + 1) + 8 * a) * (x + 1) - 4 * a;
+  weights[1] = ((a + 2) * x - (a + 3)) * x * x + 1;
+  weights[2] = ((a + 2) * y - (a + 3)) * y * y + 1;
+  weights[3] = 1 - weights[0] - weights[1] - weights[2];
 }
 
 /** Mirror an index at the border without repeating the edge: BORDER_REFLECT_101. */
@@ -124,32 +96,32 @@ function mirrored(index, length) {
 }
 
 /**
- * Cut a square out of a picture: cv2.warpAffine(..., INTER_CUBIC, BORDER_REFLECT_101).
+ * Cut a square out of a picture: cv2.warpAffine(..., INTER_CUBIC, BORDER_REFLECT_101) of OpenCV 5, which samples at exact places.
  * matrix: [a, b, c, d, e, f], target = (a x + b y + c, d x + e y + f).
  */
 export function warp(picture, matrix, size) {
-  const [m0, m1, m2, m3, m4, m5] = inverted(matrix), weights = cubic();
-  const { data: pixels, width, height } = picture, data = new Uint8ClampedArray(3 * size * size);
-  const xs = new Int32Array(4), ys = new Int32Array(4);
+  const [m0, m1, m2, m3, m4, m5] = inverted(matrix), { data: pixels, width, height } = picture;
+  const data = new Uint8ClampedArray(3 * size * size), xs = new Int32Array(4), across = new Float64Array(4);
+  const down = new Float64Array(4);
   for (let y = 0, to = 0; y < size; y++) {
-    const startX = rint((m1 * y + m2) * 1024) + 16, startY = rint((m4 * y + m5) * 1024) + 16;
     for (let x = 0; x < size; x++, to += 3) {
-      const fineX = (startX + rint(m0 * x * 1024)) >> 5, fineY = (startY + rint(m3 * x * 1024)) >> 5;
-      for (let k = 0; k < 4; k++) {
-        xs[k] = 3 * mirrored((fineX >> 5) - 1 + k, width);
-        ys[k] = 3 * width * mirrored((fineY >> 5) - 1 + k, height);
-      }
-      const place = 16 * ((fineY & 31) * STEPS + (fineX & 31));
+      const atX = m0 * x + m1 * y + m2, atY = m3 * x + m4 * y + m5, left = Math.floor(atX), top = Math.floor(atY);
+      cubic(atX - left, across);
+      cubic(atY - top, down);
+      for (let k = 0; k < 4; k++) xs[k] = 3 * mirrored(left - 1 + k, width);
       let r = 0, g = 0, b = 0;
-      for (let k = 0; k < 16; k++) {
-        const weight = weights[place + k], from = ys[k >> 2] + xs[k & 3];
-        r += weight * pixels[from];
-        g += weight * pixels[from + 1];
-        b += weight * pixels[from + 2];
+      for (let j = 0; j < 4; j++) {
+        const line = 3 * width * mirrored(top - 1 + j, height);
+        for (let k = 0; k < 4; k++) {
+          const weight = down[j] * across[k], from = line + xs[k];
+          r += weight * pixels[from];
+          g += weight * pixels[from + 1];
+          b += weight * pixels[from + 2];
+        }
       }
-      data[to] = (r + 16384) >> 15;
-      data[to + 1] = (g + 16384) >> 15;
-      data[to + 2] = (b + 16384) >> 15;
+      data[to] = r;
+      data[to + 1] = g;
+      data[to + 2] = b;
     }
   }
   return { data, width: size, height: size };

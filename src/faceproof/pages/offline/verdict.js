@@ -86,12 +86,12 @@ export function decide(scores, quality, extra, config) {
 export function tensors(buffer) {
   const view = new DataView(buffer), length = Number(view.getBigUint64(0, true));
   const described = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length))), found = {};
-  for (const [name, { dtype, shape, data_offsets: [start, end] }] of Object.entries(described)) {
-    if (name === "__metadata__") continue;
+  const { __metadata__: about, ...all } = described;
+  for (const [name, { dtype, shape, data_offsets: [start, end] }] of Object.entries(all)) {
     const bytes = buffer.slice(8 + length + start, 8 + length + end);
     found[name] = { shape, values: dtype === "F64" ? new Float64Array(bytes) : new Float32Array(bytes) };
   }
-  return { kind: described.__metadata__.kind, ...found };
+  return { kind: about.kind, ...found };
 }
 
 /** Log-density of an embedding under a mixture, nats: mixture.Mixture.log_likelihood. */
