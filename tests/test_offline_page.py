@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
@@ -57,9 +58,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def page(folder: Path) -> Iterator[Any]:
+def chromium() -> Iterator[Any]:
+    """One browser for all tests, with a camera that shows a ball on green; each test has its own context."""
+    with browser("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream") as context:
+        yield context.browser
+
+
+@contextlib.contextmanager
+def tabs(chromium: Any, **options: Any) -> Iterator[Any]:
+    """A context of its own: nothing kept from other tests."""
+    context = chromium.new_context(**options)
+    try:
+        yield context
+    finally:
+        context.close()
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path, chromium: Any) -> Iterator[Any]:
     """The page, open and ready."""
-    with served(folder) as server, browser() as context:
+    with served(folder) as server, tabs(chromium) as context:
         yield opened(context, server.url)
 
 
@@ -357,18 +375,18 @@ def test_pixels_are_bounded_as_asked(small_page: Any, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def small_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def small_page(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     from faceproof import Limits
 
     out = tmp_path_factory.mktemp("small") / "page"
     write_page(out, runtime=runtime(), max_limits=Limits(max_pixels=1_000_000))
-    with served(out) as server, browser() as context:
+    with served(out) as server, tabs(chromium) as context:
         yield opened(context, server.url)
 
 
-def test_a_browser_without_simd_is_told(folder: Path) -> None:
+def test_a_browser_without_simd_is_told(chromium: Any, folder: Path) -> None:
     script = "WebAssembly.validate = () => false;"
-    with served(folder) as server, browser() as context:
+    with served(folder) as server, tabs(chromium) as context:
         page = opened(context, server.url, state="failed", script=script)
         assert "no WebAssembly SIMD" in page.inner_text("#status")
         assert page.is_disabled("#choose")
@@ -377,20 +395,20 @@ def test_a_browser_without_simd_is_told(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "faces.onnx", "runtime.wasm.gz", "config.json", SCRIPT, "faces.js"])
-def test_a_missing_file_is_named(folder: Path, tmp_path: Path, name: str) -> None:
+def test_a_missing_file_is_named(chromium: Any, folder: Path, tmp_path: Path, name: str) -> None:
     shutil.copytree(folder, tmp_path / "page")
     (tmp_path / "page" / name).unlink()
-    with served(tmp_path / "page") as server, browser() as context:
+    with served(tmp_path / "page") as server, tabs(chromium) as context:
         said = opened(context, server.url, state="failed").inner_text("#status")
     assert name in said or "a file of the page is missing" in said
     assert "copy the whole folder" in said
 
 
-def test_a_file_cut_short_is_named(folder: Path, tmp_path: Path) -> None:
+def test_a_file_cut_short_is_named(chromium: Any, folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "page")
     model = tmp_path / "page" / "model.onnx"
     model.write_bytes(model.read_bytes()[:-1000])
-    with served(tmp_path / "page") as server, browser() as context:
+    with served(tmp_path / "page") as server, tabs(chromium) as context:
         said = opened(context, server.url, state="failed").inner_text("#status")
     assert re.search(r"model\.onnx has \d+ bytes instead of \d+", said)
 
@@ -398,10 +416,12 @@ def test_a_file_cut_short_is_named(folder: Path, tmp_path: Path) -> None:
 # Privacy, offline, hands ---------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_asked_of_others_and_nothing_is_sent(folder: Path, face_jpeg: bytes, tmp_path: Path) -> None:
+def test_nothing_is_asked_of_others_and_nothing_is_sent(
+    chromium: Any, folder: Path, face_jpeg: bytes, tmp_path: Path
+) -> None:
     (tmp_path / "face.jpg").write_bytes(face_jpeg)
     asked: list[tuple[str, str, bool]] = []
-    with served(folder) as server, browser() as context:
+    with served(folder) as server, tabs(chromium) as context:
         context.on("request", lambda r: asked.append((r.method, r.url, r.post_data is not None)))
         page = opened(context, server.url)
         checked(page, [tmp_path / "face.jpg"])
@@ -411,10 +431,10 @@ def test_nothing_is_asked_of_others_and_nothing_is_sent(folder: Path, face_jpeg:
             assert url.startswith((server.url, "blob:")), url
 
 
-def test_the_policy_holds_in_page_and_worker(folder: Path, tmp_path: Path) -> None:
+def test_the_policy_holds_in_page_and_worker(chromium: Any, folder: Path, tmp_path: Path) -> None:
     """Even a script gone wrong cannot send a picture anywhere: the browser itself refuses."""
     (tmp_path / "other").mkdir()
-    with served(tmp_path / "other") as other, served(folder) as server, browser() as context:
+    with served(tmp_path / "other") as other, served(folder) as server, tabs(chromium) as context:
         page = opened(context, server.url)
         attempt = "async (url) => fetch(url, { mode: 'no-cors' }).then(() => 'sent', (error) => error.message)"
         assert "Failed to fetch" in page.evaluate(attempt, other.url)
@@ -424,9 +444,9 @@ def test_the_policy_holds_in_page_and_worker(folder: Path, tmp_path: Path) -> No
         assert other.asked == []
 
 
-def test_works_offline_after_the_first_visit(folder: Path, face_jpeg: bytes, tmp_path: Path) -> None:
+def test_works_offline_after_the_first_visit(chromium: Any, folder: Path, face_jpeg: bytes, tmp_path: Path) -> None:
     (tmp_path / "face.jpg").write_bytes(face_jpeg)
-    with browser() as context:
+    with tabs(chromium) as context:
         with served(folder) as server:
             page = opened(context, server.url)
             page.wait_for_selector("body[data-offline=ready]", timeout=WAIT)
@@ -436,12 +456,9 @@ def test_works_offline_after_the_first_visit(folder: Path, face_jpeg: bytes, tmp
         assert checked(again, [tmp_path / "face.jpg"]) == before
 
 
-FAKE_CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
-
-
-def test_camera(folder: Path) -> None:
+def test_camera(chromium: Any, folder: Path) -> None:
     """Chromium's test picture, a ball on green: no face, but the whole way from the camera to the answer."""
-    with served(folder) as server, browser(*FAKE_CAMERA, permissions=["camera"]) as context:
+    with served(folder) as server, tabs(chromium, permissions=["camera"]) as context:
         page = opened(context, server.url)
         page.click("#camera")
         until(page, "document.querySelector('#video').videoWidth > 0")
@@ -453,9 +470,10 @@ def test_camera(folder: Path) -> None:
         assert page.is_hidden("#live")
 
 
-def test_no_camera(folder: Path) -> None:
-    with served(folder) as server, browser() as context:
-        page = opened(context, server.url)
+def test_no_camera(chromium: Any, folder: Path) -> None:
+    script = "navigator.mediaDevices.getUserMedia = () => Promise.reject(new Error('there is none'));"
+    with served(folder) as server, tabs(chromium) as context:
+        page = opened(context, server.url, script=script)
         page.click("#camera")
         until(page, "document.querySelector('#status').textContent.includes('cannot be used')")
         assert page.is_hidden("#live")
@@ -480,23 +498,24 @@ def test_drop_and_paste(page: Any, face_jpeg: bytes) -> None:
         assert record["status"] == "ok"
 
 
-def test_keyboard_alone(page: Any, face_jpeg: bytes, tmp_path: Path) -> None:
+def test_keyboard_alone(chromium: Any, folder: Path, face_jpeg: bytes, tmp_path: Path) -> None:
     (tmp_path / "face.jpg").write_bytes(face_jpeg)
-    page.evaluate("document.activeElement.blur()")
-    page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.id") == "choose"
-    with page.expect_file_chooser(timeout=WAIT) as chooser:
-        page.keyboard.press("Enter")
-    chooser.value.set_files(str(tmp_path / "face.jpg"))
-    answered(page, 1)
+    with served(folder) as server, tabs(chromium) as context:
+        page = opened(context, server.url)
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.id") == "choose"
+        with page.expect_file_chooser(timeout=WAIT) as chooser:
+            page.keyboard.press("Enter")
+        chooser.value.set_files(str(tmp_path / "face.jpg"))
+        answered(page, 1)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_phone(folder: Path, face_jpeg: bytes, tmp_path: Path, scheme: str) -> None:
+def test_phone(chromium: Any, folder: Path, face_jpeg: bytes, tmp_path: Path, scheme: str) -> None:
     """Nothing is wider than the screen, and words can be read on their ground in light and dark."""
     (tmp_path / ("a-long-name-" * 12 + ".jpg")).write_bytes(face_jpeg)
     options: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "color_scheme": scheme}
-    with served(folder) as server, browser(**options) as context:
+    with served(folder) as server, tabs(chromium, **options) as context:
         page = opened(context, server.url)
         page.set_input_files("#file", [str(next(tmp_path.glob("*.jpg")))])
         page.wait_for_selector("article[data-verdict]", timeout=WAIT)
