@@ -46,3 +46,12 @@ def test_its_python_names_exist() -> None:
 def test_its_picture_is_there_and_small() -> None:
     assert "(page.png)" in TEXT
     assert (DOCS / "page.png").stat().st_size < 300_000
+
+
+def test_its_drift_is_the_benchmarks() -> None:
+    text = (DOCS.parent / "benchmarks" / "page.csv").read_text(encoding="utf-8")
+    found = re.search(r"^drift,largest difference in probability,([\d.]+),", text, re.M)
+    assert found
+    assert float(found[1]) < 0.001
+    assert "by more than 0.001" in " ".join(TEXT.split())
+    assert "drift,other verdicts of 50 pictures,0," in text
