@@ -170,11 +170,11 @@ def _alignment(checker: FaceChecker) -> dict[str, Any] | None:
 def _answers(checker: FaceChecker) -> dict[str, str]:
     """Label -> the first reason `decide` gives for it."""
     rule = checker.rule
-    found = {}
+    found: dict[str, str] = {}
     for odds in (rule.high, (rule.low + rule.high) / 2, rule.low - 1):
         verdict = decide(0.0, [Evidence("any", odds, "")], (), rule)
         found[verdict.label] = verdict.reasons[0]
-    return dict(found)
+    return found
 
 
 def _promises(checker: FaceChecker) -> dict[str, str]:
