@@ -37,13 +37,13 @@ def chromium() -> str:
 
 
 @contextlib.contextmanager
-def browser(**options: Any) -> Iterator[Any]:
-    """Start a browser; give a context to open pages in."""
+def browser(*arguments: str, **options: Any) -> Iterator[Any]:
+    """Start a browser with more command-line arguments; give a context, with these options, to open pages in."""
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="playwright is not installed: pip install playwright"
     )
     with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
+        started = driver.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu", *arguments])
         try:
             yield started.new_context(**{"viewport": {"width": 1200, "height": 760}, **options})
         finally:

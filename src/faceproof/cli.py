@@ -25,6 +25,7 @@ from faceproof.cli_import import importing
 from faceproof.cli_live import live
 from faceproof.cli_map import picture_map
 from faceproof.cli_models import models
+from faceproof.cli_page import page
 from faceproof.cli_posts import posts
 from faceproof.cli_pretrain import pretrain
 from faceproof.cli_reference import reference
@@ -407,6 +408,7 @@ app.command()(calibrate)
 app.command()(reference)
 app.command()(posts)
 app.command()(study)
+app.command()(page)
 
 
 def _options(

@@ -24,8 +24,10 @@ from faceproof.records import Evidence
 __all__ = [
     "ANOMALY",
     "FUSION_SCHEMA",
+    "SINGLE_SENTENCE",
     "START",
     "SUPERVISED",
+    "TILT",
     "Alarm",
     "Combiner",
     "Fusion",
@@ -40,8 +42,11 @@ FUSION_FILE = "fusion.json"
 SUPERVISED, ANOMALY, START = "supervised", "anomaly", "starting point"
 """Terms: the model the fusion lies beside, the mixture of photographs on its embedding, and the bias."""
 MAX_BYTES = 2 * 1024 * 1024
-_TILT = 1e-9
+TILT = 1e-9
 """Log-odds per unit of score added to a card's curve, so that scores keep their order where the curve is level."""
+
+
+SINGLE_SENTENCE = "the detector speaks for {leaning} with odds of {odds} to 1 (score {score})"
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,11 @@ class Single:
     alpha: float = 0.2
 
     @property
+    def title(self) -> str:
+        """Name of its one piece of evidence."""
+        return f"detector {self.card.name} {self.card.version}"
+
+    @property
     def detectors(self) -> tuple[str, ...]:
         """The model's own score."""
         return (SUPERVISED,)
@@ -138,8 +148,8 @@ class Single:
         """Return one piece."""
         score = scores[SUPERVISED]
         odds = self._log_odds(score)
-        sentence = f"the detector speaks for {_leaning(odds)} with odds of {_odds(odds)} to 1 (score {score:+.2f})"
-        return (Evidence(f"detector {self.card.name} {self.card.version}", odds, sentence),)
+        words = {"odds": _odds(odds), "leaning": _leaning(odds), "score": f"{score:+.2f}"}
+        return (Evidence(self.title, odds, _filled(SINGLE_SENTENCE, words)),)
 
     def rule(self, fpr: float | None, alpha: float | None) -> Rule:
         """Return limits by the card's conformal scores, or its threshold's interval where it has none."""
@@ -164,7 +174,7 @@ class Single:
         return None
 
     def _log_odds(self, score: float) -> float:
-        return self.card.calibration.log_odds(score) + _TILT * score
+        return self.card.calibration.log_odds(score) + TILT * score
 
 
 @dataclass(frozen=True)
@@ -195,7 +205,7 @@ class Term:
     def weight(self, score: float) -> float:
         """Natural log-odds for a score."""
         held = min(self.high, max(self.low, score))
-        return self.slope * (held if self.curve is None else self.curve.log_odds(held) + _TILT * held)
+        return self.slope * (held if self.curve is None else self.curve.log_odds(held) + TILT * held)
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,9 @@ from faceproof.records import Evidence
 from faceproof.tables import well_formed, write_atomically
 
 __all__ = [
-    "ALIGNED_WEIGHT", "Alignment", "Built", "LogOdds", "Reference", "alignment_evidence", "alignment_evidence_inputs",
-    "build_reference", "eye_distance", "log_odds", "not_whole", "read_reference", "shares", "write_reference",
+    "ALIGNED_SENTENCE", "ALIGNED_WEIGHT", "SIGMAS", "SQUARE", "Alignment", "Built", "LogOdds", "Reference",
+    "alignment_evidence", "alignment_evidence_inputs", "build_reference", "eye_distance", "log_odds", "not_whole",
+    "read_reference", "shares", "write_reference",
 ]  # fmt: skip
 
 SCHEMA = "faceproof.alignment/1"
@@ -50,6 +51,10 @@ FFHQ_EYES = np.array([[0.38081, 0.47705], [0.61522, 0.47713]])
 ALIGNED_WEIGHT = 0.65
 """Log-odds of an aligned face: those on val with all its photographs, FFHQ's and CelebA-HQ's too
 (results/alignment-weight.csv). Without these two it is higher; where few generated faces are StyleGAN's, lower."""
+ALIGNED_SENTENCE = (
+    "the picture is cut like StyleGAN's training pictures (FFHQ alignment; farthest landmark {sigmas} standard "
+    "deviations from the mean), and so are photographs of FFHQ and CelebA-HQ: evidence about the crop, not proof"
+)
 
 Float = npt.NDArray[np.float64]
 
@@ -122,11 +127,7 @@ class Alignment:
         if self.unfit:
             return f"not tested for StyleGAN's frame: {self.unfit}"
         if self.aligned:
-            return (
-                "the picture is cut like StyleGAN's training pictures (FFHQ alignment; farthest landmark "
-                f"{self.worst_sigma:.1f} standard deviations from the mean), and so are photographs "
-                "of FFHQ and CelebA-HQ: evidence about the crop, not proof"
-            )
+            return ALIGNED_SENTENCE.format(sigmas=f"{self.worst_sigma:.1f}")
         return (
             f"the picture is not cut like StyleGAN's training pictures (a landmark lies {self.worst_sigma:.0f} "
             "standard deviations from the mean): no evidence, as other generators and later crops are not"

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from faceproof.extras import opencv
 
-__all__ = ["EYE_DISTANCE", "TEMPLATE", "align", "crop_quad", "similarity", "visible_share"]
+__all__ = ["EYE_DISTANCE", "MARGIN", "MAX_REACH", "TEMPLATE", "align", "crop_quad", "similarity", "visible_share"]
 
 Float = npt.NDArray[np.float64]
 
@@ -28,6 +28,8 @@ EYE_DISTANCE = 0.25
 _EYE_HEIGHT = 0.44
 MAX_REACH = 4
 """A crop may reach this many picture sides from the middle; a face that fills a picture reaches 2."""
+MARGIN = 4.0
+"""Pixels around the crop that sampling may reach, at the coarser of the two scales."""
 
 
 def _template() -> Float:
@@ -115,7 +117,7 @@ def align(pixels: npt.NDArray[np.uint8], landmarks: npt.ArrayLike, size: int) ->
     if reach > MAX_REACH * max(width, height, 16):
         raise ValueError("the landmarks span many times the picture; they are no face's")
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    margin = 4.0 / min(scale, 1.0)
+    margin = MARGIN / min(scale, 1.0)
     x0, y0 = np.floor(np.clip(quad.min(0) - margin, 0, [width - 1, height - 1])).astype(int)
     x1, y1 = np.ceil(np.clip(quad.max(0) + margin, [x0 + 1, y0 + 1], [width, height])).astype(int)
     region = pixels[y0:y1, x0:x1]

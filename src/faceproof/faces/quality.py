@@ -18,10 +18,52 @@ from faceproof.faces.alignment import crop_quad
 from faceproof.faces.detection import DetectedFace
 from faceproof.records import QualityReason
 
-__all__ = ["Gates", "measure"]
+__all__ = ["GATES", "Gate", "Gates", "measure"]
 
 SHARPNESS_SIZE = 96
 """Side in pixels at which sharpness is measured, so that it does not depend on a model's crop size."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One gate, in words and numbers: what `Gates.judge` and the offline page's JavaScript share.
+
+    Attributes:
+        code: of the reason.
+        field: of `Gates` that holds its limit.
+        measure: of `measure`'s values that it looks at.
+        below: whether values under the limit fail; else values over it.
+        digits: how a value is written: digits after the point, or "%".
+        sentence: with {value} and {limit}.
+    """
+
+    code: str
+    field: str
+    measure: str
+    below: bool
+    digits: int | str
+    sentence: str
+
+    def written(self, value: float) -> str:
+        """Return a value as the sentence shows it."""
+        return f"{value:.0%}" if self.digits == "%" else f"{value:.{self.digits}f}"
+
+
+GATES = (
+    Gate(
+        "too_small", "min_side", "side", True, 0,
+        "too small: the face covers {value} px, at least {limit} are needed",
+    ),
+    Gate(
+        "cut_off", "min_inside", "inside", True, "%",
+        "cut off: {value} of the face lies in the picture, at least {limit} are needed",
+    ),
+    Gate("blurred", "min_sharpness", "sharpness", True, 1, "blurred: sharpness {value}, at least {limit} is needed"),
+    Gate(
+        "profile", "max_turn", "turn", False, 1,
+        "profile: the head is turned by {value} half eye distances, at most {limit} is allowed",
+    ),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,20 +99,11 @@ class Gates:
         """
         values = measure(face, crop, width, height)
         reasons = []
-        if self.min_side and values["side"] < self.min_side:
-            text = f"too small: the face covers {values['side']:.0f} px, at least {self.min_side:.0f} are needed"
-            reasons.append(QualityReason("too_small", text, values["side"], self.min_side))
-        if values["inside"] < self.min_inside:
-            share = f"{values['inside']:.0%} of the face lies in the picture"
-            text = f"cut off: {share}, at least {self.min_inside:.0%} are needed"
-            reasons.append(QualityReason("cut_off", text, values["inside"], self.min_inside))
-        if values["sharpness"] < self.min_sharpness:
-            text = f"blurred: sharpness {values['sharpness']:.1f}, at least {self.min_sharpness:.1f} is needed"
-            reasons.append(QualityReason("blurred", text, values["sharpness"], self.min_sharpness))
-        if self.max_turn and values["turn"] > self.max_turn:
-            turned = f"the head is turned by {values['turn']:.1f} half eye distances"
-            text = f"profile: {turned}, at most {self.max_turn:.1f} is allowed"
-            reasons.append(QualityReason("profile", text, values["turn"], self.max_turn))
+        for gate in GATES:
+            value, limit = values[gate.measure], float(getattr(self, gate.field))
+            if limit and (value < limit if gate.below else value > limit):
+                words = gate.sentence.format(value=gate.written(value), limit=gate.written(limit))
+                reasons.append(QualityReason(gate.code, words, value, limit))
         return tuple(reasons)
 
 
