@@ -17,8 +17,7 @@ from tests.helpers import run_cli
 
 COMMANDS = (
     "check", "scan", "duplicates", "live", "explain", "map", "posts", "study", "models", "doctor", "train", "pretrain",
-    "calibrate", "evaluate", "generate",
-"page",
+    "calibrate", "evaluate", "generate", "import", "page",
 )  # fmt: skip
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 

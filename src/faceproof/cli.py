@@ -34,8 +34,8 @@ from faceproof.cli_train import train
 from faceproof.cli_video import FpsOption, ResizeOption, ScenesOption
 
 if TYPE_CHECKING:
-    from faceproof.near_matches import Known
     from faceproof.engine_run import EngineRun
+    from faceproof.near_matches import Known
     from faceproof.reports import ResultFile
     from faceproof.scan import Options
 
