@@ -19,6 +19,7 @@ from faceproof.cli_calibrate import calibrate
 from faceproof.cli_duplicates import duplicates
 from faceproof.cli_evaluate import evaluate
 from faceproof.cli_explain import explain
+from faceproof.cli_export import export
 from faceproof.cli_import import importing
 from faceproof.cli_live import live
 from faceproof.cli_map import picture_map
@@ -70,6 +71,16 @@ MetadataOption = Annotated[
 ReportMapsOption = Annotated[
     int,
     typer.Option("--report-maps", min=0, metavar="N", help="Pictures of the report with maps; seconds each."),
+]
+RuntimeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--runtime",
+        metavar="NAME",
+        help="What runs the network: onnxruntime, openvino, openvino-bf16, litert, or auto, the fastest installed "
+        "one that gives the same scores.",
+        show_default="onnxruntime, or what the model's file is for",
+    ),
 ]
 STABILITY_HELP = "Perturb every face and see whether the answer holds: off, quick (3 ways) or full (10 ways)."
 MaxPixelsOption = Annotated[
@@ -153,6 +164,7 @@ def check(
     metadata: MetadataOption = True,
     min_face: MinFaceOption = None,
     max_pixels: MaxPixelsOption = "64M",
+    runtime: RuntimeOption = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON record a line instead of cards.")] = False,
     report: Annotated[
         str | None,
@@ -189,7 +201,7 @@ def check(
 
     watch = Watcher(pictures, video_options(fps, scenes, resize), annotate=annotate, timeline=timeline, json=json)
     options = _options(model, face_detector, fpr, min_face, max_pixels)
-    checker = replace(options, alpha=alpha, stability=stability, metadata=metadata).checker()
+    checker = replace(options, alpha=alpha, stability=stability, metadata=metadata, runtime=runtime).checker()
     if report is not None:
         from faceproof.report_pages import check_target, check_to_page
 
@@ -268,6 +280,7 @@ def scan(
     metadata: MetadataOption = True,
     min_face: MinFaceOption = None,
     max_pixels: MaxPixelsOption = "64M",
+    runtime: RuntimeOption = None,
     fps: FpsOption = 2.0,
     scenes: ScenesOption = False,
     resize: ResizeOption = None,
@@ -294,7 +307,7 @@ def scan(
     chosen = Inputs(inputs, all_files=all_files, videos=True)
     options = replace(
         _options(model, face_detector, fpr, min_face, max_pixels),
-        alpha=alpha, stability=stability, metadata=metadata, video=video_options(fps, scenes, resize),
+        alpha=alpha, stability=stability, metadata=metadata, video=video_options(fps, scenes, resize), runtime=runtime,
     )  # fmt: skip
     tally, flagged = Tally(model, fpr, prevalence, summary=summary, results=out), Flagged()
 
@@ -352,6 +365,7 @@ def models(
 
 app.command()(explain)
 app.command()(evaluate)
+app.command()(export)
 app.command("map")(picture_map)
 app.command()(duplicates)
 

@@ -20,6 +20,12 @@ EXTRAS = {
     "duplicates": ("pdqhash",),
     "remote": ("s3fs", "fsspec"),
     "gcs": ("gcsfs",),
+    "export": ("onnx",),
+    "openvino": ("openvino",),
+    "litert": ("ai_edge_litert",),
+    "litert-export": ("litert_torch", "torch"),
+    "executorch": ("executorch", "torch"),
+    "coreml": ("coremltools", "torch"),
     "train": ("torch", "timm", "safetensors", "onnx", "onnxscript", "lightning_fabric"),
 }
 """Extra in pyproject.toml -> the modules it brings that are imported by name."""
