@@ -49,8 +49,8 @@ def model(tmp_path: Path) -> Path:
     return folder_of(network(random_weights(8, 12, 16)), tmp_path / "small")
 
 
-def _material(pictures: Path, **changes: Any) -> Material:
-    return Material(pictures, **{"pictures": 24, "calibration": 20} | changes)
+def _material(data: Path, **changes: Any) -> Material:
+    return Material(data, **{"pictures": 24, "calibration": 20} | changes)
 
 
 def _export(model: Path, to: str, pictures: Path, out: Path, **options: Any) -> Exported:
@@ -234,7 +234,7 @@ def test_int8_is_smaller_and_near(tmp_path: Path, model: Path, pictures: Path) -
     wide = folder_of(network(random_weights(48, 64, 64)), tmp_path / "wide")
     result = _export(wide, "onnx-int8", pictures, tmp_path / "int8", preprocessing=True)
     assert result.quantised is not None
-    assert result.quantised.layers == 4
+    assert result.quantised.layers == 3
     graph = onnx.load(str(tmp_path / "int8" / "model.onnx"))
     kinds = {tensor.data_type for tensor in graph.graph.initializer}
     assert onnx.TensorProto.INT8 in kinds
@@ -243,11 +243,11 @@ def test_int8_is_smaller_and_near(tmp_path: Path, model: Path, pictures: Path) -
     assert result.bytes < 0.45 * (wide / "model.onnx").stat().st_size
     scores = OnnxDetector(wide).score(real_crops(SIZE, 8))
     assert OnnxDetector(tmp_path / "int8").score(real_crops(SIZE, 8)) == pytest.approx(
-        scores, abs=0.3 * np.std(scores) + 0.2
+        scores, abs=0.3 * float(np.std(scores)) + 0.2
     )
     raw: Any = read_card(tmp_path / "int8").raw
     assert raw["export"]["quantisation"]["calibrated_on"] == "train"
-    assert raw["export"]["quantisation"]["layers"] == 4
+    assert raw["export"]["quantisation"]["layers"] == 3
 
 
 def _harmful() -> Weights:
@@ -266,7 +266,7 @@ def test_layers_that_hurt_are_found_and_left_in_float() -> None:
     assert found.drift < 0.05
     assert {"c1", "c2"} <= set(found.kept) <= set(layers_of(network(_harmful())))
     assert len(found.kept) <= 3
-    assert found.ranked == found.layers == 7 == len(steps)
+    assert found.ranked == found.layers == 6 == len(steps)
     # The measure is what it says: mean difference over deviation, on the tuning crops.
     scores = [
         OnnxSession(Program("here", "model.onnx", g.SerializeToString()), 1).run(tuning, ["score"])[0].reshape(-1)
@@ -295,7 +295,7 @@ def test_int8_that_loses_too_much_is_refused(tmp_path: Path, pictures: Path) -> 
     """A brightness score beside a channel of 10,000: int8 cannot hold it, whatever stays in float."""
     weights: Weights = {
         "c0": np.zeros((2, 3, 1, 1), np.float32), "bc0": np.array([0, 1e6], np.float32),
-        "head": np.array([[1, 0]], np.float32), "bhead": np.zeros(1, np.float32),
+        "head": np.array([[-1, 0]], np.float32), "bhead": np.zeros(1, np.float32),
     }  # fmt: skip
     weights["c0"][0] = 1
     model = folder_of(network(weights), tmp_path / "fragile")

@@ -7,8 +7,6 @@ one, which is what a phone scores.
 from __future__ import annotations
 
 import contextlib
-import platform
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,7 +21,7 @@ from faceproof.extras import require
 from faceproof.onnx_graphs import PIXELS
 from faceproof.torch_graph import GraphModule
 
-__all__ = ["CoreMlSession", "ExecuTorchSession", "check_coreml", "to_coreml", "to_executorch", "to_litert"]
+__all__ = ["CoreMlSession", "ExecuTorchSession", "to_coreml", "to_executorch", "to_litert"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -124,16 +122,11 @@ class ExecuTorchSession:
 
 
 class CoreMlSession:
-    """Runs a .mlpackage with coremltools, on a Mac.
-
-    Raises:
-        UsageError: this is no Mac.
-    """
+    """Runs a .mlpackage with coremltools, on a Mac."""
 
     name = "coreml"
 
     def __init__(self, path: Path, given: str, outputs: Sequence[str], *, takes_pixels: bool) -> None:
-        check_coreml()
         tools = require("coreml", "coremltools")
         self._network = tools.models.MLModel(str(path))
         self._given = given
@@ -146,15 +139,6 @@ class CoreMlSession:
     def _run(self, one: npt.NDArray[Any]) -> list[Floats]:
         found = self._network.predict({self._given: one.astype(np.float32)})
         return [np.asarray(found[name], np.float32) for name in self.outputs]
-
-
-def check_coreml() -> None:
-    """Raise UsageError where Core ML files cannot be run, and so not measured."""
-    if sys.platform != "darwin":
-        raise UsageError(
-            f"Core ML files can only be run on a Mac, and an export is kept only when its scores were measured; this "
-            f"is {platform.system()}. Run the same command on a Mac, or export to onnx: onnxruntime runs on iOS too"
-        )
 
 
 def _one_by_one(

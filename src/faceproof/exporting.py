@@ -11,7 +11,9 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import platform
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,12 +216,15 @@ def _graph(folder: Path, card: Card, to: str) -> Any:
 def _ready(to: str) -> None:
     """Say what is missing before any work is done."""
     target = TARGETS[to]
-    if to == "coreml":
-        from faceproof.converting_torch import check_coreml
-
-        check_coreml()
-    require(target.extra, target.module)
+    if to == "coreml" and sys.platform != "darwin":
+        raise UsageError(
+            f"Core ML files can only be run on a Mac, and an export is kept only when its scores were measured; this "
+            f"is {platform.system()}. Run the same command on a Mac, or export to onnx: onnxruntime runs on iOS too"
+        )
     require("export", "onnx")
+    if target.torch:
+        require(target.extra, "torch")
+    require(target.extra, target.module)
 
 
 def _faces(material: Material, card: Card, to: str, stage: Stage) -> tuple[Faces, Faces | None]:

@@ -41,9 +41,10 @@ def exported(record: Mapping[str, Any]) -> None:
     console, parity = new_console(), record["parity"]
     faces = parity["photographs"] + parity["generated"]
     table = Table("", "original", "export", box=box.SIMPLE)
-    table.title = f"the same {faces} faces ({parity['photographs']} photographs, {parity['generated']} generated)"
     for name, key, form in (("AUC", "auc", ".4f"), ("TPR at FPR 1 %", "tpr", ".3f")):
         table.add_row(name, f"{parity[f'{key}_before']:{form}}", f"{parity[f'{key}_after']:{form}}")
+    kinds = f"{parity['photographs']} photographs, {parity['generated']} generated"
+    console.print(Text(f"the same {faces} faces ({kinds})"))
     console.print(table)
     console.print(Text(
         f"scores differ by {parity['mean']:.2g} on average and {parity['largest']:.2g} at most, probabilities by "
