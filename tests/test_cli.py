@@ -18,6 +18,7 @@ from tests.helpers import run_cli
 COMMANDS = (
     "check", "scan", "duplicates", "live", "explain", "map", "posts", "study", "models", "doctor", "train", "pretrain",
     "calibrate", "evaluate", "generate", "import", "page",
+"export",
 )  # fmt: skip
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 

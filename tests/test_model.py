@@ -51,7 +51,7 @@ def test_golden_verdict_for_the_astronaut(checker: FaceChecker) -> None:
 def test_doctor_is_content() -> None:
     found = examine()
     assert all(finding.good for finding in found), [f for f in found if not f.good]
-    assert {"self-test", f"model {DEFAULT_MODEL}", "engine onnxruntime"} <= {finding.what for finding in found}
+    assert {"self-test", f"model {DEFAULT_MODEL}", "runtime onnxruntime"} <= {finding.what for finding in found}
 
 
 def test_shipped_weights_are_small_and_carded() -> None:

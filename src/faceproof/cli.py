@@ -21,6 +21,7 @@ from faceproof.cli_engines import ClusterOption, EngineOption, UnitOption
 from faceproof.cli_evaluate import evaluate
 from faceproof.cli_explain import explain
 from faceproof.cli_generate import generating
+from faceproof.cli_export import export
 from faceproof.cli_import import importing
 from faceproof.cli_live import live
 from faceproof.cli_map import picture_map
@@ -87,6 +88,12 @@ NearOption = Annotated[
         show_default=False,
     ),
 ]
+RuntimeOption = Annotated[
+        "--runtime",
+        metavar="NAME",
+        help="What runs the network: onnxruntime, openvino, openvino-bf16, litert, or auto, the fastest installed "
+        "one that gives the same scores.",
+        show_default="onnxruntime, or what the model's file is for",
 STABILITY_HELP = "Perturb every face and see whether the answer holds: off, quick (3 ways) or full (10 ways)."
 MaxPixelsOption = Annotated[
     str, typer.Option("--max-pixels", help="Refuse larger pictures before decoding them; 64M = 64 million.")
@@ -169,6 +176,7 @@ def check(
     metadata: MetadataOption = True,
     min_face: MinFaceOption = None,
     max_pixels: MaxPixelsOption = "64M",
+    runtime: RuntimeOption = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON record a line instead of cards.")] = False,
     report: Annotated[
         str | None,
@@ -209,7 +217,7 @@ def check(
         raise UsageError("--near is for a page; give its file with --report")
     watch = Watcher(pictures, video_options(fps, scenes, resize), annotate=annotate, timeline=timeline, json=json)
     options = _options(model, face_detector, fpr, min_face, max_pixels)
-    checker = replace(options, alpha=alpha, stability=stability, metadata=metadata).checker()
+    checker = replace(options, alpha=alpha, stability=stability, metadata=metadata, runtime=runtime).checker()
     if report is not None:
         from faceproof.report_pages import check_target, check_to_page
 
@@ -304,6 +312,7 @@ def scan(
     metadata: MetadataOption = True,
     min_face: MinFaceOption = None,
     max_pixels: MaxPixelsOption = "64M",
+    runtime: RuntimeOption = None,
     fps: FpsOption = 2.0,
     scenes: ScenesOption = False,
     resize: ResizeOption = None,
@@ -333,7 +342,7 @@ def scan(
     chosen = Inputs(inputs, all_files=all_files, videos=True, whole_shards=engine is not None)
     options = replace(
         _options(model, face_detector, fpr, min_face, max_pixels),
-        alpha=alpha, stability=stability, metadata=metadata, video=video_options(fps, scenes, resize),
+        alpha=alpha, stability=stability, metadata=metadata, video=video_options(fps, scenes, resize), runtime=runtime,
     )  # fmt: skip
     tally, flagged = Tally(model, fpr, prevalence, summary=summary, results=out), Flagged()
 
@@ -377,6 +386,7 @@ def scan(
 app.add_typer(models, name="models")
 app.command()(explain)
 app.command()(evaluate)
+app.command()(export)
 app.command("map")(picture_map)
 app.command()(duplicates)
 

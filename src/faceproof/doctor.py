@@ -15,6 +15,7 @@ from faceproof.detectors.store import load_detector, shipped_models
 from faceproof.errors import FaceproofError
 from faceproof.extras import EXTRAS
 from faceproof.pipeline import FaceChecker
+from faceproof.runtimes import installed
 
 __all__ = ["SELF_TEST", "Finding", "examine"]
 
@@ -96,7 +97,10 @@ def _engines() -> Iterator[Finding]:
     import onnxruntime
 
     providers = ", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers())
-    yield Finding("engine onnxruntime", True, f"{onnxruntime.__version__}, providers {providers}; CPU is used")
+    yield Finding("runtime onnxruntime", True, f"{onnxruntime.__version__}, providers {providers}; CPU is used")
+    for name, distribution in (("openvino", "openvino"), ("litert", "ai-edge-litert")):
+        if installed(name):
+            yield Finding(f"runtime {name}", True, f"{_installed(distribution)}; --runtime {name}")
 
 
 def _models() -> Iterator[Finding]:

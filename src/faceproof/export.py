@@ -18,11 +18,9 @@ from torch import nn
 from faceproof.errors import ModelError
 from faceproof.extras import require
 from faceproof.features.backbone import Network
+from faceproof.onnx_graphs import in_half
 
 __all__ = ["Embedding", "parity", "to_onnx"]
-
-MIN_HALF = 256
-"""Tensors with fewer elements stay in float32: nothing to gain, and biases like precision."""
 
 
 class Embedding(nn.Module):
@@ -118,7 +116,7 @@ def to_onnx(network: nn.Module, size: int, path: str | Path) -> None:
         detail = " ".join(str(err).split())[:200]
         raise ModelError(f"torch cannot write this network as ONNX ({detail}); take another backbone") from err
     model = onnx.load(str(temporary))
-    _store_half(model)
+    model = in_half(model)
     model.doc_string = "faceproof detector; see card.json beside this file"
     del model.metadata_props[:]
     for node in model.graph.node:
@@ -132,23 +130,6 @@ def to_onnx(network: nn.Module, size: int, path: str | Path) -> None:
         raise ModelError(f"onnx refuses the exported network: {err}") from err
     temporary.write_bytes(model.SerializeToString())
     os.replace(temporary, path)
-
-
-def _store_half(model: object) -> None:
-    """Replace float32 initializers by float16 ones, each followed by a Cast to float32."""
-    onnx = require("train", "onnx")
-    graph = model.graph  # type: ignore[attr-defined]
-    casts = []
-    for tensor in graph.initializer:
-        values = onnx.numpy_helper.to_array(tensor)
-        if values.dtype != np.float32 or values.size < MIN_HALF:
-            continue
-        name = tensor.name
-        half = onnx.numpy_helper.from_array(values.astype(np.float16), name + ".half")
-        tensor.CopyFrom(half)
-        casts.append(onnx.helper.make_node("Cast", [name + ".half"], [name], to=onnx.TensorProto.FLOAT))
-    for node in reversed(casts):
-        graph.node.insert(0, node)
 
 
 def parity(

@@ -25,6 +25,12 @@ EXTRAS = {
     "diffusers": ("diffusers", "torch", "safetensors"),
     "hub": ("huggingface_hub",),
     "ray": ("ray",),
+    "export": ("onnx",),
+    "openvino": ("openvino",),
+    "litert": ("ai_edge_litert",),
+    "litert-export": ("litert_torch", "torch"),
+    "executorch": ("executorch", "torch"),
+    "coreml": ("coremltools", "torch"),
     "train": ("torch", "timm", "safetensors", "onnx", "onnxscript", "lightning_fabric"),
 }
 """Extra in pyproject.toml -> the modules it brings that are imported by name."""

@@ -88,10 +88,13 @@ class FaceChecker:
         gates: quality limits.
         limits: what a picture may cost.
         threads: threads of each network; more processes serve a scan better than more threads.
+        runtime: what runs the detector's network: "onnxruntime", "openvino", "litert", "auto" (the fastest
+            installed one that gives the same scores); None: onnxruntime, or what the model's file is for.
 
     Raises:
         ModelError: the model must not be used (no card, wrong hash, another crop template).
         UsageError: an argument is wrong, or the model cannot promise these rates.
+        MissingExtraError: the runtime is not installed.
 
     A checker is not for use by several threads at once; make one per thread or process.
     """
@@ -108,11 +111,12 @@ class FaceChecker:
         gates: Gates | None = None,
         limits: Limits | None = None,
         threads: int = 1,
+        runtime: str | None = None,
     ) -> None:
         if threads < 1:
             raise UsageError(f"threads must be at least 1, not {threads}")
         opencv().setNumThreads(threads)
-        self.detector = load_detector(model, threads=threads)
+        self.detector = load_detector(model, threads=threads, runtime=runtime)
         _check_template(self.card)
         self.chains, self.stability = chains_of(stability), stability
         self.combiner, self.scorer = _beside(model, self.detector)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from faceproof.errors import StorageError, UsageError
 from faceproof.faces.quality import Gates
@@ -17,6 +17,7 @@ from faceproof.fetching import fetched
 from faceproof.images import Limits
 from faceproof.inputs import Item, until_failure
 from faceproof.pipeline import FaceChecker
+from faceproof.runtimes import AUTO
 from faceproof.video import VIDEO_SUFFIXES, is_video
 from faceproof.video_check import VideoOptions, check_video, failed_video
 from faceproof.video_records import AnyResult
@@ -43,13 +44,14 @@ class Options:
     stability: str = "off"
     metadata: bool = True
     video: VideoOptions = field(default_factory=VideoOptions)
+    runtime: str | None = None
 
     def checker(self) -> FaceChecker:
         """Make a checker with one thread."""
         return FaceChecker(
             self.model, self.face_detector, fpr=self.fpr, alpha=self.alpha, stability=self.stability,
             metadata=self.metadata,
-            gates=self.gates, limits=self.limits, threads=1,
+            gates=self.gates, limits=self.limits, threads=1, runtime=self.runtime,
         )  # fmt: skip
 
 
@@ -69,6 +71,8 @@ def scan(items: Iterable[Item], options: Options, *, workers: int | None = None)
         raise UsageError(f"workers must be at least 1, not {workers}")
     count = workers or default_workers()
     checker = options.checker()
+    if options.runtime == AUTO:  # measured once: every worker runs what this process has found
+        options = replace(options, runtime=getattr(checker.detector, "runtime", None))
     iterator = iter(items)
     first = list(itertools.islice(iterator, 2 * CHUNK))
     few = len(first) < 2 * CHUNK and not (len(first) > 1 and any(map(long_work, first)))

@@ -87,19 +87,27 @@ class AnomalyDetector:
 
     Args:
         folder: the model folder.
-        threads: onnxruntime threads.
+        threads: of the run.
         card: of the folder, where it has been read already.
+        runtime: as for `faceproof.detectors.onnx.CropNetwork`.
 
     Raises:
         ModelError: card, network or mixture must not be used, or do not belong together.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], *, threads: int = 1, card: Card | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        threads: int = 1,
+        card: Card | None = None,
+        runtime: str | None = None,
+    ) -> None:
         self._card = card or read_card(Path(folder))
         scorer = read_scorer(folder, self._card)
         if scorer is None:
             raise ModelError(f"the card in {folder} names no mixture; a one-class detector has one")
-        self._network = CropNetwork(folder, self._card, threads=threads)
+        self._network = CropNetwork(folder, self._card, threads=threads, runtime=runtime)
         if EMBEDDING not in self._network.outputs:
             raise ModelError(
                 f"{folder}: the network has no output named {EMBEDDING!r}, but {', '.join(self._network.outputs)}"
@@ -116,6 +124,11 @@ class AnomalyDetector:
     def card(self) -> Card:
         """The model's card."""
         return self._card
+
+    @property
+    def runtime(self) -> str:
+        """Name of what runs the network."""
+        return self._network.runtime
 
     def embed(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Embed crops (N, S, S, 3) uint8 RGB; (N, E) float32.

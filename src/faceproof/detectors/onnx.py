@@ -1,7 +1,8 @@
-"""Run a model folder with onnxruntime: no torch, one thread unless told otherwise."""
+"""Run a model folder, with onnxruntime unless told otherwise: no torch, one thread."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from faceproof.detectors.card import Card, read_card
-from faceproof.errors import MissingExtraError, ModelError, UsageError
+from faceproof.errors import ModelError, UsageError
+from faceproof.runtimes import Program, Session, open_session
 
 __all__ = ["CropNetwork", "OnnxDetector"]
 
@@ -22,37 +24,51 @@ EVIDENCE = "evidence"
 """Name of the output that holds the map whose mean, plus a constant, is the score, where a network has one."""
 
 
+def _program(folder: Path, card: Card) -> Program:
+    """Read a network's files; those beside the weights are held against the card too."""
+    graph, said = b"", card.raw.get("graph")
+    if said is not None:
+        try:
+            name, digest = str(said["file"]), str(said["sha256"])
+            graph = (folder / Path(name).name).read_bytes()
+        except (KeyError, TypeError, OSError) as err:
+            raise ModelError(f"{folder}: the card's graph file is not there ({err}); get the model again") from err
+        if hashlib.sha256(graph).hexdigest() != digest:
+            raise ModelError(f"{folder / name} does not match its card: damaged or tampered with; get the model again")
+    outputs = card.raw.get("outputs", [])
+    if not isinstance(outputs, list):
+        raise ModelError(f"the card in {folder} does not list its outputs; get the model again")
+    return Program(str(folder), card.file, (folder / card.file).read_bytes(), graph, tuple(map(str, outputs)))
+
+
 class CropNetwork:
     """The network of a model folder: crops in, arrays out.
 
     Args:
         folder: the model folder.
         card: of it, already checked.
-        threads: onnxruntime threads.
+        threads: of the run.
+        runtime: one of `faceproof.runtimes.RUNTIMES`; None: the usual one for the folder's file.
+        session: made already, instead of one of these.
 
     Raises:
-        ModelError: onnxruntime does not take the file.
-        MissingExtraError: there is no onnxruntime.
+        ModelError: the runtime does not take the file.
+        MissingExtraError: it is not installed.
+        UsageError: it does not run such files.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], card: Card, *, threads: int = 1) -> None:
-        try:
-            import onnxruntime
-        except ImportError as err:
-            raise MissingExtraError(f"onnxruntime cannot be loaded ({err}); pip install onnxruntime") from err
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        card: Card,
+        *,
+        threads: int = 1,
+        runtime: str | None = None,
+        session: Session | None = None,
+    ) -> None:
         self.card = card
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 3
-        # External data would let a model file read other files of the machine: bytes alone cannot.
-        weights = (Path(folder) / card.file).read_bytes()
-        try:
-            self._session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
-        except Exception as err:  # onnxruntime's exceptions have no common base of their own
-            detail = " ".join(str(err).split())[:200]
-            raise ModelError(f"{folder}: onnxruntime cannot load the weights ({detail})") from err
-        self._input = self._session.get_inputs()[0].name
-        self.outputs: tuple[str, ...] = tuple(output.name for output in self._session.get_outputs())
+        self._session = session or open_session(_program(Path(folder), card), runtime=runtime, threads=threads)
+        self.outputs: tuple[str, ...] = self._session.outputs
         mean, std = np.array(card.mean), np.array(card.std)
         self._gain = (1 / (255 * std)).astype(np.float32)
         self._shift = (-mean / std).astype(np.float32)
@@ -66,9 +82,15 @@ class CropNetwork:
         size = self.card.size
         if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (size, size, 3):
             raise UsageError(f"crops must be uint8 (N, {size}, {size}, 3), not {crops.dtype} {crops.shape}")
+        if self._session.takes_pixels:
+            return self._session.run(np.ascontiguousarray(crops), outputs)
         batch = np.ascontiguousarray((crops * self._gain + self._shift).transpose(0, 3, 1, 2), dtype=np.float32)
-        found: list[Floats] = self._session.run(list(outputs), {self._input: batch})
-        return found
+        return self._session.run(batch, outputs)
+
+    @property
+    def runtime(self) -> str:
+        """Name of what runs it."""
+        return self._session.name
 
     def probe(self, folder: str | os.PathLike[str], *outputs: str) -> list[Floats]:
         """Return the outputs for one black crop.
@@ -84,20 +106,30 @@ class CropNetwork:
 
 
 class OnnxDetector:
-    """A detector from a model folder of `model.onnx` and `card.json`.
+    """A detector from a model folder of a network's file and `card.json`.
 
     Args:
         folder: the model folder.
-        threads: onnxruntime threads.
+        threads: of the run.
         card: of the folder, where it has been read already.
+        runtime: as for `CropNetwork`.
+        network: made already.
 
     Raises:
         ModelError: the card is unusable, the hash differs, or the network's first output is not (N, 1).
     """
 
-    def __init__(self, folder: str | os.PathLike[str], *, threads: int = 1, card: Card | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        threads: int = 1,
+        card: Card | None = None,
+        runtime: str | None = None,
+        network: CropNetwork | None = None,
+    ) -> None:
         self._card = card or read_card(Path(folder))
-        self._network = CropNetwork(folder, self._card, threads=threads)
+        self._network = network or CropNetwork(folder, self._card, threads=threads, runtime=runtime)
         self._score = self._network.outputs[0]
         probe = self._network.probe(folder, self._score)[0].reshape(-1)
         if probe.shape != (1,) or not np.isfinite(probe).all():
@@ -107,6 +139,11 @@ class OnnxDetector:
     def card(self) -> Card:
         """The model's card."""
         return self._card
+
+    @property
+    def runtime(self) -> str:
+        """Name of what runs the network."""
+        return self._network.runtime
 
     @property
     def embeds(self) -> bool:

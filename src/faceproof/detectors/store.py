@@ -9,8 +9,10 @@ from pathlib import Path
 from faceproof.detectors.anomaly import AnomalyDetector
 from faceproof.detectors.base import Detector
 from faceproof.detectors.card import Card, read_card
+from faceproof.detectors.fastest import fastest
 from faceproof.detectors.onnx import OnnxDetector
 from faceproof.errors import ModelError, UsageError, unknown_name
+from faceproof.runtimes import AUTO, named
 
 __all__ = ["DEFAULT_MODEL", "WEIGHTS", "load_detector", "model_folder", "shipped_models"]
 
@@ -40,20 +42,34 @@ def model_folder(choice: str | os.PathLike[str] | None) -> Path:
     raise unknown_name("model", name, [*shipped, "or the path of a model folder"])
 
 
-def load_detector(choice: Detector | str | os.PathLike[str] | None = None, *, threads: int = 1) -> Detector:
+def load_detector(
+    choice: Detector | str | os.PathLike[str] | None = None, *, threads: int = 1, runtime: str | None = None
+) -> Detector:
     """Return a detector: the default for None, a shipped name, a model folder, or one made elsewhere.
+
+    Args:
+        choice: what to load.
+        threads: of the network.
+        runtime: what runs it, one of `faceproof.runtimes.RUNTIMES`; "auto": the fastest installed one that
+            gives the same scores, measured here and now; None: the usual one for the folder's file.
 
     Raises:
         ModelError: the model must not be used (see `faceproof.detectors.card`).
-        UsageError: `choice` is none of these.
+        UsageError: `choice` is none of these, or the runtime does not run it.
+        MissingExtraError: the runtime is not installed.
     """
+    wanted = None if runtime is None else named(runtime)
     if choice is None or isinstance(choice, (str, os.PathLike)):
         folder = model_folder(choice)
         card = read_card(folder)
         if card.kind not in KINDS:
             raise ModelError(f"{folder} holds a model of kind {card.kind!r}; this version knows: {', '.join(KINDS)}")
-        return KINDS[card.kind](folder, threads=threads, card=card)
+        if wanted == AUTO:
+            wanted = fastest(folder, card, threads=threads)
+        return KINDS[card.kind](folder, threads=threads, card=card, runtime=wanted)
     if isinstance(choice, Detector):
+        if wanted is not None:
+            raise UsageError("a runtime is chosen for a model folder; this detector is made already")
         return choice
     raise UsageError(f"a detector has .card and .score(crops); {type(choice).__name__} has not")
 
