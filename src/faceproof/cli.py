@@ -25,6 +25,7 @@ from faceproof.cli_map import picture_map
 from faceproof.cli_posts import posts
 from faceproof.cli_pretrain import pretrain
 from faceproof.cli_reference import reference
+from faceproof.cli_serve import serve
 from faceproof.cli_study import study
 from faceproof.cli_train import train
 from faceproof.cli_video import FpsOption, ResizeOption, ScenesOption
@@ -376,6 +377,7 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="The findings as JS
 
 app.add_typer(importing, name="import")
 app.command()(live)
+app.command()(serve)
 app.command()(train)
 app.command()(pretrain)
 app.command()(calibrate)

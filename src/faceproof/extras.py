@@ -20,6 +20,7 @@ EXTRAS = {
     "duplicates": ("pdqhash",),
     "remote": ("s3fs", "fsspec"),
     "gcs": ("gcsfs",),
+    "serve": ("starlette", "uvicorn", "python_multipart", "prometheus_client"),
     "train": ("torch", "timm", "safetensors", "onnx", "onnxscript", "lightning_fabric"),
 }
 """Extra in pyproject.toml -> the modules it brings that are imported by name."""
