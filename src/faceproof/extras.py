@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from types import ModuleType
 
 from faceproof.errors import MissingExtraError
@@ -39,6 +40,15 @@ def require(extra: str, module: str | None = None) -> ModuleType:
         raise MissingExtraError(
             f'this needs {name.split(".")[0]} ({err}); install it with: pip install "faceproof[{extra}]"'
         ) from err
+
+
+def no_telemetry() -> None:
+    """Keep onnxruntime from reporting to its makers; call it before onnxruntime is imported.
+
+    Since 1.31 the wheel for Linux writes what it does to a database in the home folder and a file in the temporary
+    one, to be sent to mobile.events.data.microsoft.com. Who wants that sets ORT_DISABLE_TELEMETRY=0.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def opencv() -> ModuleType:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from faceproof.detectors.card import Card, read_card
 from faceproof.errors import MissingExtraError, ModelError, UsageError
+from faceproof.extras import no_telemetry
 
 __all__ = ["CropNetwork", "OnnxDetector"]
 
@@ -36,6 +37,7 @@ class CropNetwork:
     """
 
     def __init__(self, folder: str | os.PathLike[str], card: Card, *, threads: int = 1) -> None:
+        no_telemetry()
         try:
             import onnxruntime
         except ImportError as err:

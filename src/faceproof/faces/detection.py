@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from faceproof.errors import MissingExtraError, ModelError, UsageError
-from faceproof.extras import opencv
+from faceproof.extras import no_telemetry, opencv
 
 __all__ = ["DetectedFace", "FaceDetector", "RetinaFace", "YuNet", "face_detector"]
 
@@ -203,6 +203,7 @@ def face_detector(choice: FaceDetector | str | os.PathLike[str] | None, *, threa
 
 def _retinaface_session(threads: int) -> Any:
     opencv()  # retinaface imports cv2; its absence gets our own message
+    no_telemetry()
     try:
         import onnxruntime
         from retinaface.weights import WEIGHTS
