@@ -24,6 +24,12 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
+def portrait() -> bytes:
+    """A picture whose face is large enough to be explained."""
+    return (Path(__file__).resolve().parents[1] / "examples" / "astronaut.jpg").read_bytes()
+
+
+@pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serving(tmp_path_factory.mktemp("serve"), "--workers", "2", "--max-picture", "4", "--max-video", "8") as one:
         yield one
@@ -78,15 +84,15 @@ def test_compare_gives_the_librarys_record(server: Server, face_jpeg: bytes, che
     assert server.form("compare", [files[0], files[0]]).json["likeness"] == "same file"
 
 
-def test_explain_gives_the_librarys_record(server: Server, face_jpeg: bytes, checker: FaceChecker) -> None:
-    reply = server.post("explain?pictures=true&name=a.jpg", face_jpeg)
+def test_explain_gives_the_librarys_record(server: Server, portrait: bytes, checker: FaceChecker) -> None:
+    reply = server.post("explain?pictures=true&name=a.jpg", portrait)
     assert reply.status == 200
     record = reply.json
     pictures = record.pop("pictures")
-    same(record, explain(Encoded("a.jpg", face_jpeg), checker).to_dict())
+    same(record, explain(Encoded("a.jpg", portrait), checker).to_dict())
     assert list(pictures) == [*(one["name"] for one in record["maps"]), "spectrum"]
     assert all(Image.open(io.BytesIO(base64.b64decode(text))).width > 300 for text in pictures.values())
-    assert server.post("explain?face=7", face_jpeg).code == "bad_request"
+    assert server.post("explain?face=7", portrait).code == "bad_request"
 
 
 def test_report_is_a_page(server: Server, face_jpeg: bytes) -> None:

@@ -15,6 +15,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 import pytest
@@ -25,6 +26,8 @@ from .serving import API, Reply, Server, form, serving
 pytestmark = pytest.mark.slow
 
 MEBIBYTE = 1 << 20
+PORTRAIT = (Path(__file__).resolve().parents[1] / "examples" / "astronaut.jpg").read_bytes()
+"""A picture whose face is large enough to be explained."""
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +230,7 @@ def test_who_leaves_before_the_answer_costs_nothing(server: Server, face_jpeg: b
     links = []
     for _ in range(12):
         link = socket.create_connection(("127.0.0.1", server.port))
-        link.sendall(_head("explain", f"Content-Length: {len(face_jpeg)}") + face_jpeg)
+        link.sendall(_head("explain", f"Content-Length: {len(PORTRAIT)}") + PORTRAIT)
         links.append(link)
     wait_until(lambda: _metric(server, "faceproof_queued") >= 5, seconds=20, what="a queue")
     for link in links:
@@ -255,7 +258,7 @@ def test_500_at_once(server: Server, face_jpeg: bytes) -> None:
 
 def test_long_jobs_leave_room_for_short_ones(server: Server, face_jpeg: bytes) -> None:
     with ThreadPoolExecutor(4) as pool:
-        slow = [pool.submit(server.post, "explain", face_jpeg) for _ in range(4)]
+        slow = [pool.submit(server.post, "explain", PORTRAIT) for _ in range(4)]
         wait_until(lambda: _metric(server, "faceproof_running") >= 1, seconds=20, what="work")
         assert server.post("check", face_jpeg).status == 200
         assert not all(one.done() for one in slow)
@@ -265,7 +268,7 @@ def test_long_jobs_leave_room_for_short_ones(server: Server, face_jpeg: bytes) -
 def test_a_worker_that_dies_is_replaced(server: Server, face_jpeg: bytes) -> None:
     before = _metric(server, "faceproof_workers_replaced")
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(server.post, "explain", face_jpeg)
+        asked = pool.submit(server.post, "explain", PORTRAIT)
         wait_until(lambda: _metric(server, "faceproof_running") == 1, seconds=20, what="work")
         at_work = _busiest(server)
         os.kill(at_work.pid, signal.SIGKILL)

@@ -16,6 +16,8 @@ from .helpers import environment
 from .serving import API, Server, serving
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+PORTRAIT = (EXAMPLES / "astronaut.jpg").read_bytes()
+"""A picture whose face is large enough to be explained."""
 CHECKS = (
     "not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance",
     "unsupported_method", "ignored_auth",
@@ -75,7 +77,7 @@ def test_answers_are_what_the_document_says(server: Server, face_jpeg: bytes) ->
         valid("ImageResult", server.post("check?stability=quick", picture).json)
     valid("Comparison", server.form("compare", [("a.jpg", face_jpeg), ("b.png", drawing)]).json)
     valid("Duplicates", server.form("duplicates", [("a.jpg", face_jpeg), ("b.jpg", face_jpeg), ("c", b"")]).json)
-    valid("Explanation", server.post("explain", face_jpeg).json)
+    valid("Explanation", server.post("explain", PORTRAIT).json)
     valid("Health", server.get(f"{API}/health").json)
     valid("About", server.get(f"{API}/about").json)
     for card in server.get(f"{API}/models").json:

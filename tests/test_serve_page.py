@@ -25,6 +25,8 @@ pytestmark = pytest.mark.slow
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+PORTRAIT = (EXAMPLES / "astronaut.jpg").read_bytes()
+"""A picture whose face is large enough to be explained."""
 SIZES = ((360, 740), (768, 1024), (1280, 800), (1920, 1080))
 TABS = ("check", "video", "explain", "compare", "duplicates", "models")
 CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
@@ -270,7 +272,7 @@ def test_no_size_of_screen_scrolls_sideways(
         for tab in TABS:
             page.click(f"#tab-{tab}")
             if tab in ("check", "explain"):
-                give(page, tab, ("a-very-long-name-without-a-place-to-break" * 4 + ".jpg", face_jpeg))
+                give(page, tab, ("a-very-long-name-without-a-place-to-break" * 4 + ".jpg", PORTRAIT))
                 said(page, tab)
             if tab == "models":
                 page.wait_for_selector(".model")
@@ -289,7 +291,7 @@ def test_axe_finds_nothing_serious(chrome: Any, server: Server, face_jpeg: bytes
         for tab in TABS:
             page.click(f"#tab-{tab}")
             if tab in ("check", "explain"):
-                give(page, tab, ("a.jpg", face_jpeg))
+                give(page, tab, ("a.jpg", PORTRAIT))
                 said(page, tab)
             if tab == "compare":
                 give(page, tab, ("a.jpg", face_jpeg))

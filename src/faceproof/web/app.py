@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import anyio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -25,7 +23,7 @@ from faceproof.errors import FaceproofError, MissingExtraError
 from faceproof.extras import require
 from faceproof.images import Encoded
 from faceproof.report_html import STYLE
-from faceproof.web.guard import Guard, answer_of, drained
+from faceproof.web.guard import Guard, answer_of
 from faceproof.web.jobs import Answer, Job
 from faceproof.web.measures import Measures
 from faceproof.web.openapi import API, document
@@ -33,10 +31,10 @@ from faceproof.web.pool import Full, Pool
 from faceproof.web.problems import Problem, problem_of
 from faceproof.web.public_urls import fetch_public
 from faceproof.web.settings import Settings
-from faceproof.web.uploads import Held, counted, is_json, label, read_files, read_urls
+from faceproof.web.uploads import Held, Incoming, counted, is_json, label, read_files, read_urls
 from faceproof.web.verbs import VERBS, Verb, read_options
 
-__all__ = ["make_app"]
+__all__ = ["Server"]
 
 PAGES = Path(__file__).resolve().parent.parent / "pages"
 URL_SECONDS, URL_THREADS = 20.0, 4
@@ -45,10 +43,16 @@ PAGE = "/page"
 
 
 class Server:
-    """What the routes of one app share.
+    """The app and its workers.
 
     Args:
-        settings: of the server.
+        settings: how it runs.
+
+    Attributes:
+        app: for an ASGI server.
+
+    Raises:
+        ModelError, UsageError: there is no such model.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -64,6 +68,30 @@ class Server:
         known = {card.identity: card for card in [own, *cards()]}
         self.cards = [dict(card.raw) for card in known.values()]
         self.model = own.identity
+        self.app = Guard(self._routed(), settings)
+
+    def start(self) -> None:
+        """Start the workers, and wait until their models are loaded.
+
+        Raises:
+            ModelError, UsageError: the options are wrong.
+        """
+        self.pool.start()
+
+    def close(self) -> None:
+        """Stop the workers."""
+        self.fetchers.shutdown(wait=False, cancel_futures=True)
+        self.pool.close()
+
+    def _routed(self) -> Starlette:
+        routes = [*_static(), *_reading(self)]
+        for name in self.available:
+            routes.append(Route(f"{API}/{name}", _endpoint(self, VERBS[name], html=False), methods=["POST"]))
+            routes.append(Route(f"{PAGE}/{name}", _endpoint(self, VERBS[name], html=True), methods=["POST"]))
+        handlers: dict[Any, Any] = {HTTPException: _http_problem, Problem: _problem, Exception: _our_fault}
+        app = Starlette(routes=routes, exception_handlers=handlers)
+        app.router.redirect_slashes = False
+        return app
 
     def about(self) -> dict[str, Any]:
         """Return what the server does and allows."""
@@ -77,13 +105,14 @@ class Server:
     async def answer(self, request: Request, verb: Verb, *, html: bool) -> Response:
         """Answer one request for a verb, and count it."""
         begun = time.monotonic()
+        incoming = Incoming(request.receive)
+        request = Request(request.scope, incoming)
         try:
             found = await self._admitted(request, verb, html=html)
             response = Response(found.body, found.status, media_type=found.kind)
             outcome = found.outcome
         except Problem as problem:
-            with contextlib.suppress(Exception), anyio.move_on_after(1):
-                await drained(request.receive)
+            await incoming.drain(request.headers)
             response, outcome = answer_of(problem), problem.code
         except ClientDisconnect:
             self.measures.gone.inc()
@@ -167,36 +196,6 @@ def _has_video() -> bool:
     except MissingExtraError:
         return False
     return True
-
-
-def make_app(settings: Settings) -> Guard:
-    """Return the ASGI app; its workers start with its lifespan.
-
-    Args:
-        settings: how it runs.
-
-    Raises:
-        ModelError, UsageError: there is no such model.
-    """
-    server = Server(settings)
-
-    @contextlib.asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        await asyncio.to_thread(server.pool.start)
-        try:
-            yield
-        finally:
-            server.fetchers.shutdown(wait=False, cancel_futures=True)
-            await asyncio.to_thread(server.pool.close)
-
-    routes = [*_static(), *_reading(server)]
-    for name in server.available:
-        routes.append(Route(f"{API}/{name}", _endpoint(server, VERBS[name], html=False), methods=["POST"]))
-        routes.append(Route(f"{PAGE}/{name}", _endpoint(server, VERBS[name], html=True), methods=["POST"]))
-    handlers: dict[Any, Any] = {HTTPException: _http_problem, Problem: _problem, Exception: _our_fault}
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
-    app.router.redirect_slashes = False
-    return Guard(app, settings)
 
 
 Endpoint = Callable[[Request], Awaitable[Response]]

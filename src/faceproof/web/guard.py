@@ -34,7 +34,6 @@ HEADERS = {
 }
 OPEN = ("/", "/app.css", "/app.js", "/favicon.svg", "/api/v1/health", "/api/v1/about", "/api/v1/openapi.json")
 """What is given without a token: the empty page, and what the server is. Nothing that costs work."""
-_DRAINED = 1 << 20
 
 
 class Guard:
@@ -109,13 +108,3 @@ class Guard:
 def answer_of(problem: Problem) -> Response:
     """Return the response that says what is wrong."""
     return Response(problem.body(), problem.status, problem.headers, "application/json")
-
-
-async def drained(receive: Receive) -> None:
-    """Take what is left of a small body, so that whoever sends it reads the answer instead of a reset."""
-    taken = 0
-    while taken < _DRAINED:
-        message = await receive()
-        taken += len(message.get("body", b""))
-        if message["type"] != "http.request" or not message.get("more_body", False):
-            return

@@ -154,23 +154,25 @@ class Pool:
         try:
             while (waiting := self._next()) is not None:
                 begun = time.monotonic()
-                answer, side = self._through(side, waiting.job)
+                answer = self._through(side, waiting.job)
                 with self._condition:
                     self._running -= 1
                     self._long_running -= waiting.job.verb in LONG
                     self._pace = 0.9 * self._pace + 0.1 * (time.monotonic() - begun)
                     self._condition.notify_all()
                 waiting.future.set_result(answer)
+                if side.stopped and not self._closed:
+                    side = self._replacement()
         finally:
             side.stop()
 
-    def _through(self, side: _Process, job: Job) -> tuple[Answer, _Process]:
+    def _through(self, side: _Process, job: Job) -> Answer:
+        """Have a worker do a job; one that does not is stopped."""
         seconds = self._seconds.get(job.verb, 60.0)
-        problem = None
         try:
             answer = side.do(job, seconds, closed=lambda: self._closed)
             if answer is not None:
-                return answer, side
+                return answer
             problem = Problem(
                 422, "took_too_long", f"checking took more than {seconds:g} s and was stopped; give a smaller file"
             )
@@ -179,12 +181,14 @@ class Pool:
                 422, "gave_up", "the process that read the file was killed (a crash in a decoder, or no memory left)"
             )
         side.stop()
-        if not self._closed:
-            self.replaced += 1
-            side = _Process(self._options)
-            with contextlib.suppress(FaceproofError, EOFError, OSError):
-                side.wait_until_ready()  # if not, the next job says that it died
-        return Answer(problem.status, problem.body(), outcome=problem.code), side
+        return Answer(problem.status, problem.body(), outcome=problem.code)
+
+    def _replacement(self) -> _Process:
+        self.replaced += 1
+        side = _Process(self._options)
+        with contextlib.suppress(FaceproofError, EOFError, OSError):
+            side.wait_until_ready()  # if not, the next job says that it died
+        return side
 
 
 class _Process:
@@ -195,6 +199,7 @@ class _Process:
         self._pipe, other = context.Pipe()
         self._process: SpawnProcess = context.Process(target=_main, args=(other, options), daemon=True)
         self._process.start()
+        self.stopped = False
         other.close()  # so that the worker's end tells here
 
     def wait_until_ready(self) -> None:
@@ -217,6 +222,7 @@ class _Process:
 
     def stop(self) -> None:
         """End the worker, whatever it does."""
+        self.stopped = True
         self._process.kill()
         self._process.join(timeout=10)
         self._pipe.close()

@@ -47,7 +47,8 @@ def address_is_public(text: str) -> bool:
             return address_is_public(str(inner))
         if int(address) >> 32 == 0:  # IPv4-compatible, ::1, ::
             return False
-    return address.is_global and not address.is_multicast and not address.is_reserved
+    site = isinstance(address, ipaddress.IPv6Address) and address.is_site_local
+    return address.is_global and not (address.is_multicast or address.is_reserved or site)
 
 
 def look_up(host: str, port: int) -> Sequence[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable
 
 import uvicorn
 
 from faceproof.errors import UsageError
-from faceproof.web.app import make_app
+from faceproof.web.app import Server
 from faceproof.web.settings import Settings
 
 __all__ = ["run"]
@@ -33,17 +34,18 @@ def run(settings: Settings, host: str, port: int, *, say: Callable[[str], None],
         UsageError: the address cannot be had.
         ModelError: the model cannot be used.
     """
-    app = make_app(settings)
-    listening = _bound(host, port)
+    server, listening = Server(settings), _bound(host, port)
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, lifespan="on", ws="none",
+        server.app, log_level="warning", access_log=False, server_header=False, lifespan="off", ws="none",
         timeout_keep_alive=15, timeout_graceful_shutdown=STOP_SECONDS, proxy_headers=proxy is not None,
         forwarded_allow_ips=proxy,
     )  # fmt: skip
-    server = _Announcing(config, lambda: say(_url(listening)))
-    with listening:
-        server.run(sockets=[listening])
-    return server.started
+    with listening, contextlib.closing(server):
+        server.start()
+        serving = _Announcing(config, lambda: say(_url(listening)))
+        with contextlib.suppress(KeyboardInterrupt):  # which uvicorn passes on when it has ended in good order
+            serving.run(sockets=[listening])
+    return serving.started
 
 
 class _Announcing(uvicorn.Server):

@@ -48,7 +48,7 @@ class Settings:
     most_files: int = 60
     most_held: int = 256 * MEBIBYTE
     body_seconds: float = 30.0
-    seconds: Mapping[str, float] = SECONDS
+    seconds: Mapping[str, float] = field(default_factory=lambda: SECONDS)
     urls: bool = False
     hosts: tuple[str, ...] = ()
     token: str | None = field(default=None, repr=False)

@@ -8,19 +8,21 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
+from starlette.types import Message, Receive
 
 from faceproof.images import Encoded, printable
 from faceproof.web.problems import Problem
 from faceproof.web.settings import MEBIBYTE, Settings
 from faceproof.web.verbs import Verb
 
-__all__ = ["Held", "read_files", "read_urls"]
+__all__ = ["Held", "Incoming", "counted", "is_json", "label", "read_files", "read_urls"]
 
 MOST_NAME = 200
 MOST_JSON = 64 * 1024
+DRAINED = 1 << 20
 _OVERHEAD = 64 * 1024
 """Bytes of a form besides its files."""
 
@@ -44,6 +46,34 @@ class Held:
         if self.now + size > self.most:
             raise Problem(429, "busy", "too many uploads at once; ask again in 2 s", {"Retry-After": "2"})
         self.now += size
+
+
+class Incoming:
+    """What comes of one request; it knows whether all of it has.
+
+    Args:
+        receive: of ASGI.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive, self._ended = receive, False
+
+    async def __call__(self) -> Message:
+        """Return the next message."""
+        message = await self._receive()
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            self._ended = True
+        return message
+
+    async def drain(self, headers: Headers) -> None:
+        """Take what is left of a small body, so that whoever sends it reads the answer instead of a reset."""
+        length = headers.get("content-length", "0")
+        if "expect" in headers or not length.isdigit() or int(length) > DRAINED:
+            return
+        taken = 0
+        with anyio.move_on_after(1):
+            while not self._ended and taken < DRAINED:
+                taken += len((await self()).get("body", b""))
 
 
 class _InMemory(MultiPartParser):
