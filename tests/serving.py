@@ -83,11 +83,11 @@ class Server:
         return [own, *own.children(recursive=True)]
 
     def left(self) -> list[str]:
-        """Files in the server's temporary folder and the one it was started in, and regular files it holds open."""
+        """Files in the server's temporary folder and the one it was started in, and files it holds open to write."""
         held = []
         for process in self.family():
             with contextlib.suppress(psutil.Error):
-                held += [file.path for file in process.open_files() if file.path != str(self.log)]
+                held += [f.path for f in process.open_files() if f.path != str(self.log) and f.mode != "r"]
         return [str(path) for path in self.folder.rglob("*") if path.is_file()] + held
 
 

@@ -114,6 +114,8 @@ class Server:
         except Problem as problem:
             await incoming.drain(request.headers)
             response, outcome = answer_of(problem), problem.code
+            if not incoming.ended:  # or the server would go on reading, and throw away what it reads
+                response.headers["Connection"] = "close"
         except ClientDisconnect:
             self.measures.gone.inc()
             return Response(status_code=400)  # nobody reads it

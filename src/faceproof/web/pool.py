@@ -42,7 +42,7 @@ class Full(Exception):  # noqa: N818  (no error: the queue says that it has no r
         self.seconds = seconds
 
 
-@dataclass
+@dataclass(eq=False)
 class _Waiting:
     job: Job
     future: Future[Answer]
@@ -111,9 +111,18 @@ class Pool:
             if self._closed or self.queued >= self._most:
                 raise Full(self.wait_seconds())
             waiting = _Waiting(job, Future())
-            (self._long if job.verb in LONG else self._short).append(waiting)
+            self._line(waiting).append(waiting)
             self._condition.notify_all()
+        waiting.future.add_done_callback(lambda _: self._forget(waiting))
         return waiting.future
+
+    def _line(self, waiting: _Waiting) -> deque[_Waiting]:
+        return self._long if waiting.job.verb in LONG else self._short
+
+    def _forget(self, waiting: _Waiting) -> None:
+        """Let go of a job that was cancelled while it waited: its place is free at once."""
+        with self._condition, contextlib.suppress(ValueError):
+            self._line(waiting).remove(waiting)
 
     def wait_seconds(self) -> int:
         """Whole seconds after which there should be room, 1 to 60."""

@@ -53,26 +53,29 @@ class Incoming:
 
     Args:
         receive: of ASGI.
+
+    Attributes:
+        ended: whether nothing more can come.
     """
 
     def __init__(self, receive: Receive) -> None:
-        self._receive, self._ended = receive, False
+        self._receive, self.ended = receive, False
 
     async def __call__(self) -> Message:
         """Return the next message."""
         message = await self._receive()
         if message["type"] != "http.request" or not message.get("more_body", False):
-            self._ended = True
+            self.ended = True
         return message
 
     async def drain(self, headers: Headers) -> None:
         """Take what is left of a small body, so that whoever sends it reads the answer instead of a reset."""
         length = headers.get("content-length", "0")
-        if "expect" in headers or not length.isdigit() or int(length) > DRAINED:
+        if self.ended or "expect" in headers or not length.isdigit() or int(length) > DRAINED:
             return
         taken = 0
         with anyio.move_on_after(1):
-            while not self._ended and taken < DRAINED:
+            while not self.ended and taken < DRAINED:
                 taken += len((await self()).get("body", b""))
 
 
