@@ -131,7 +131,7 @@ def page_seconds(url: str) -> float | None:
             page = browser.new_context().new_page()
             begun = time.perf_counter()
             page.goto(url)
-            page.wait_for_function("document.documentElement.dataset.ready === 'true'")
+            page.wait_for_selector("html[data-ready=true]")
             found.append(time.perf_counter() - begun)
         browser.close()
     return min(found)

@@ -30,7 +30,7 @@ PORTRAIT = (EXAMPLES / "astronaut.jpg").read_bytes()
 SIZES = ((360, 740), (768, 1024), (1280, 800), (1920, 1080))
 TABS = ("check", "video", "explain", "compare", "duplicates", "models")
 CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-READY = "document.documentElement.dataset.ready === 'true'"
+READY = "html[data-ready=true]"
 MOST = 300_000
 """Bytes of the picture in the docs."""
 
@@ -87,7 +87,7 @@ def opened(context: Any, server: Server, tab: str = "check", *, complaints: bool
     if not complaints:
         page.on("console", lambda message: trouble.append(message.text))
     page.goto(f"{server.url}/#{tab}")
-    page.wait_for_function(READY)
+    page.wait_for_selector(READY)
     try:
         yield page
         assert trouble == []
@@ -106,11 +106,7 @@ def give(page: Any, verb: str, *files: tuple[str, bytes]) -> None:
 
 def said(page: Any, verb: str) -> str:
     """What the tab says when it has done its work."""
-    page.wait_for_function(
-        f"!document.querySelector('#panel-{verb} .status').classList.contains('busy') && "
-        f"document.querySelector('#panel-{verb} .status').textContent !== ''",
-        timeout=120_000,
-    )
+    page.wait_for_selector(f"#panel-{verb} .status:not(.busy):not(:empty)", timeout=120_000)
     return str(page.locator(f"#panel-{verb} .status").text_content())
 
 
@@ -171,7 +167,7 @@ def test_wrong_files(context: Any, server: Server) -> None:
         assert "No face was found" in said(page, "check")
         page.fill("#panel-check input[type=url]", "http://127.0.0.1/x.jpg")
         page.get_by_role("button", name="Fetch it").click()
-        page.wait_for_function("document.querySelector('#panel-check .status').textContent.includes('public internet')")
+        page.locator("#panel-check .status", has_text="public internet").wait_for()
 
 
 def test_hostile_names_are_shown_as_text(context: Any, server: Server, face_jpeg: bytes) -> None:
@@ -193,7 +189,7 @@ def test_camera(chrome: Any, server: Server) -> None:
     """Chromium's own fake camera: a green picture with a pacman, and no face."""
     with looking(chrome, permissions=["camera"]) as own, opened(own, server) as page:
         page.click(".camera-open")
-        page.wait_for_function("document.querySelector('.camera video').videoWidth > 0")
+        page.locator("#panel-check .status", has_text="camera is on").wait_for()
         page.wait_for_timeout(500)
         page.click(".camera-take")
         assert "No face" in said(page, "check")
@@ -223,7 +219,7 @@ def test_compare(context: Any, server: Server, face_jpeg: bytes) -> None:
         assert "They are no copies" in said(page, "compare")
         assert page.locator("#panel-compare article").count() == 2
         give(page, "compare", ("a.jpg", face_jpeg), ("c.jpg", face_jpeg))
-        page.wait_for_function("document.querySelector('#panel-compare .status').textContent.includes('same file')")
+        page.locator("#panel-compare .status", has_text="same file").wait_for(timeout=60_000)
 
 
 def test_models_say_their_limits(context: Any, server: Server) -> None:
@@ -258,7 +254,7 @@ def test_keyboard(context: Any, server: Server) -> None:
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.type") == "file"
         with page.expect_file_chooser() as choosing:
-            page.keyboard.press("Enter")
+            page.keyboard.press("Space")
         choosing.value.set_files(str(EXAMPLES / "drawing.png"))
         assert "No face" in said(page, "check")
 
@@ -271,7 +267,7 @@ def test_no_size_of_screen_scrolls_sideways(
         page.set_viewport_size({"width": size[0], "height": size[1]})
         for tab in TABS:
             page.click(f"#tab-{tab}")
-            if tab in ("check", "explain"):
+            if tab == "check" or (tab == "explain" and size[0] == SIZES[0][0]):
                 give(page, tab, ("a-very-long-name-without-a-place-to-break" * 4 + ".jpg", PORTRAIT))
                 said(page, tab)
             if tab == "models":
@@ -290,7 +286,7 @@ def test_axe_finds_nothing_serious(chrome: Any, server: Server, face_jpeg: bytes
     with looking(chrome, color_scheme=scheme, bypass_csp=True) as own, opened(own, server) as page:
         for tab in TABS:
             page.click(f"#tab-{tab}")
-            if tab in ("check", "explain"):
+            if tab == "check" or (tab == "explain" and scheme == "dark"):
                 give(page, tab, ("a.jpg", PORTRAIT))
                 said(page, tab)
             if tab == "compare":
@@ -317,7 +313,7 @@ def test_a_token_is_asked_for_once(chrome: Any, tmp_path: Path, face_jpeg: bytes
             page.keyboard.press("Enter")
         assert said(page, "check").startswith("Done:")
         give(page, "check", ("b.jpg", face_jpeg))
-        page.wait_for_function("document.querySelector('#panel-check article h2')?.textContent.includes('b.jpg')")
+        page.locator("#panel-check article h2", has_text="b.jpg").wait_for(timeout=60_000)
 
 
 def test_the_picture_in_the_docs(chrome: Any, server: Server, tmp_path: Path) -> None:
