@@ -16,9 +16,10 @@ from faceproof.images import RGB
 from tests.helpers import run_cli
 
 COMMANDS = (
-    "check", "scan", "duplicates", "live", "explain", "map", "posts", "study", "models", "doctor", "train", "pretrain",
     "calibrate", "evaluate", "generate", "import", "page",
 "export",
+    "check", "scan", "duplicates", "live", "explain", "map", "posts", "study", "models", "doctor", "serve", "train",
+    "pretrain", "calibrate", "evaluate",
 )  # fmt: skip
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 

@@ -30,6 +30,7 @@ from faceproof.cli_page import page
 from faceproof.cli_posts import posts
 from faceproof.cli_pretrain import pretrain
 from faceproof.cli_reference import reference
+from faceproof.cli_serve import serve
 from faceproof.cli_study import study
 from faceproof.cli_train import train
 from faceproof.cli_video import FpsOption, ResizeOption, ScenesOption
@@ -412,6 +413,7 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="The findings as JS
 app.command("import")(importing)
 app.add_typer(generating, name="generate")
 app.command()(live)
+app.command()(serve)
 app.command()(train)
 app.command()(pretrain)
 app.command()(calibrate)

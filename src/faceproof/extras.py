@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from types import ModuleType
 
 from faceproof.errors import MissingExtraError
@@ -31,6 +32,7 @@ EXTRAS = {
     "litert-export": ("litert_torch", "torch"),
     "executorch": ("executorch", "torch"),
     "coreml": ("coremltools", "torch"),
+    "serve": ("starlette", "uvicorn", "python_multipart", "prometheus_client"),
     "train": ("torch", "timm", "safetensors", "onnx", "onnxscript", "lightning_fabric"),
 }
 """Extra in pyproject.toml -> the modules it brings that are imported by name."""
@@ -49,6 +51,15 @@ def require(extra: str, module: str | None = None) -> ModuleType:
         raise MissingExtraError(
             f'this needs {name.split(".")[0]} ({err}); install it with: pip install "faceproof[{extra}]"'
         ) from err
+
+
+def no_telemetry() -> None:
+    """Keep onnxruntime from reporting to its makers; call it before onnxruntime is imported.
+
+    Since 1.31 the wheel for Linux writes what it does to a database in the home folder and a file in the temporary
+    one, to be sent to mobile.events.data.microsoft.com. Who wants that sets ORT_DISABLE_TELEMETRY=0.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def opencv() -> ModuleType:

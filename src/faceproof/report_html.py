@@ -25,7 +25,7 @@ from faceproof.report_video import video_article
 from faceproof.report_words import NOT_TESTED, Terms, guarantee, limits
 from faceproof.video_records import AnyResult, VideoResult
 
-__all__ = ["REPORT_SCHEMA", "Entry", "page", "shrink"]
+__all__ = ["REPORT_SCHEMA", "STYLE", "Entry", "article", "page", "shrink"]
 
 REPORT_SCHEMA = "faceproof.report/1"
 SHOWN_SIDE = 1024
@@ -112,7 +112,7 @@ def page(entries: Sequence[Entry], terms: Terms, *, about: str = "", facts: obje
     explained = [None if one.explanation is None else one.explanation.to_dict() for one in entries]
     report = {"schema": REPORT_SCHEMA, **terms.to_dict(), "about": facts, "explanations": explained}
     report["near_matches"] = [None if one.near is None else one.near.to_dict() for one in entries]
-    body = "\n".join(_article(number, entry, terms) for number, entry in enumerate(entries, 1))
+    body = "\n".join(article(number, entry, terms) for number, entry in enumerate(entries, 1))
     rows = "".join(_row(name, _text(value)) for name, value in terms.rows)
     cannot = "".join(f"<li>{_text(limit)}</li>" for limit in limits(terms.card))
     not_tested = "".join(f"<li>{_text(sentence)}</li>" for sentence in NOT_TESTED)
@@ -146,7 +146,14 @@ def _row(name: str, value: str) -> str:
     return f"<tr><th scope='row'>{_text(name)}</th><td>{value}</td></tr>"
 
 
-def _article(number: int, entry: Entry, terms: Terms) -> str:
+def article(number: int, entry: Entry, terms: Terms) -> str:
+    """Return what a page says about one picture or video as HTML; its style is `STYLE`.
+
+    Args:
+        number: its place on the page, from 1.
+        entry: the picture.
+        terms: how it was tested.
+    """
     result = entry.result
     if isinstance(result, VideoResult):
         return video_article(number, result, WORDS, entry.notes)

