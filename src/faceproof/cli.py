@@ -20,8 +20,8 @@ from faceproof.cli_duplicates import duplicates
 from faceproof.cli_engines import ClusterOption, EngineOption, UnitOption
 from faceproof.cli_evaluate import evaluate
 from faceproof.cli_explain import explain
-from faceproof.cli_generate import generating
 from faceproof.cli_export import export
+from faceproof.cli_generate import generating
 from faceproof.cli_import import importing
 from faceproof.cli_live import live
 from faceproof.cli_map import picture_map
@@ -90,11 +90,15 @@ NearOption = Annotated[
     ),
 ]
 RuntimeOption = Annotated[
+    str | None,
+    typer.Option(
         "--runtime",
         metavar="NAME",
         help="What runs the network: onnxruntime, openvino, openvino-bf16, litert, or auto, the fastest installed "
         "one that gives the same scores.",
         show_default="onnxruntime, or what the model's file is for",
+    ),
+]
 STABILITY_HELP = "Perturb every face and see whether the answer holds: off, quick (3 ways) or full (10 ways)."
 MaxPixelsOption = Annotated[
     str, typer.Option("--max-pixels", help="Refuse larger pictures before decoding them; 64M = 64 million.")

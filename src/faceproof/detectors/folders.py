@@ -135,9 +135,9 @@ def _model_files(folder: Path) -> set[str]:
     try:
         raw = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         mixture = {str(raw["mixture"]["file"])} if raw.get("mixture") else set()
-        return {"card.json", "fusion.json", "README.md", "SHA256SUMS", str(raw["file"]), GROUPS_FILE} | mixture
         graph = {str(raw["graph"]["file"])} if raw.get("graph") else set()
-        return {"card.json", "fusion.json", str(raw["file"]), GROUPS_FILE} | mixture | graph
+        own = {"card.json", "fusion.json", "README.md", "SHA256SUMS", str(raw["file"]), GROUPS_FILE}
+        return own | mixture | graph
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return set()
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from faceproof.detectors.card import Card, read_card
 from faceproof.errors import ModelError, UsageError
-from faceproof.runtimes import Program, Session, open_session
 from faceproof.extras import no_telemetry
+from faceproof.runtimes import Program, Session, open_session
 
 __all__ = ["CropNetwork", "OnnxDetector"]
 
