@@ -340,6 +340,8 @@ def test_other_formats_are_kept_and_endless_answers_are_not(
         ({"base_url": "http://user:secret@localhost/v1"}, "not the address"),
         ({"base_url": "http://192.168.1.5/v1"}, "not encrypted"),
         ({"timeout": 0}, "timeout"),
+        ({"more": {"n": 4}}, "--set n"),
+        ({"task": "variation", "base_url": "https://api.openai.com/v1"}, "retired variations"),
     ],
 )
 def test_impossible_settings(server: ImageServer, change: dict[str, Any], message: str) -> None:
