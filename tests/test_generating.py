@@ -272,6 +272,22 @@ def test_pairs_share_group_split_size_and_codec(server: ImageServer, tmp_path: P
         assert shapes == {((96, 64), "PNG")}
 
 
+def test_copies_of_a_photograph_side_by_side(server: ImageServer, tmp_path: Path, astronaut: RGB) -> None:
+    (tmp_path / "album").mkdir()
+    for number in range(12):
+        (tmp_path / "album" / f"{number}.jpg").write_bytes(encode(astronaut, "JPEG"))
+    generator = _generator(server, task="edit", timeout=30.0)
+    found = photographs([str(tmp_path / "album")])
+    with open_store(str(tmp_path / "out")) as store:
+        records = list(
+            Run(generator, jobs_of([Prompt("", {}, 0)] * 12, found, generator.settings), store, Pace(parallel=8))
+        )
+    assert [record.status for record in records] == ["ok"] * 12
+    samples = read_manifest(tmp_path / "out" / "manifest.csv")
+    assert [sum(sample.label == label for sample in samples) for label in (0, 1)] == [1, 12]
+    assert len({sample.group for sample in samples}) == 1
+
+
 def test_groups_and_splits_of_a_manifest_are_kept(server: ImageServer, tmp_path: Path, folder: Path) -> None:
     rows = [
         ("0.jpg", "photograph", "web", "train", "anna", "CC0", "31"),
@@ -340,6 +356,8 @@ def test_other_formats_are_kept_and_endless_answers_are_not(
         ({"base_url": "http://user:secret@localhost/v1"}, "not the address"),
         ({"base_url": "http://192.168.1.5/v1"}, "not encrypted"),
         ({"timeout": 0}, "timeout"),
+        ({"more": {"n": 4}}, "--set n"),
+        ({"task": "variation", "base_url": "https://api.openai.com/v1"}, "retired variations"),
     ],
 )
 def test_impossible_settings(server: ImageServer, change: dict[str, Any], message: str) -> None:

@@ -172,6 +172,8 @@ class Run:
     def __post_init__(self) -> None:
         self._stop = threading.Event()
         self._clock = _Clock(self.pace.rate, self._stop)
+        self._lock = threading.Lock()
+        self._begun: set[str] = set()
 
     @property
     def todo(self) -> list[Job]:
@@ -250,7 +252,10 @@ class Run:
         data = encoded(pixels)
         digest = hashlib.sha256(data).hexdigest()
         name = f"photographs/{digest[:20]}.png"
-        if not self.store.holds(name):
+        with self._lock:  # copies of one photograph may be under way in several threads
+            mine = name not in self._begun and not self.store.holds(name)
+            self._begun.add(name)
+        if mine:
             self.store.write(name, data)
         group = source.group or f"photo-{str(whole.sha256)[:16]}"
         return Picture(pixels, whole.name, whole.sha256), {

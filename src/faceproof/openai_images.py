@@ -42,6 +42,8 @@ TASKS = {
     "edit": "a photograph made again after a prompt",
     "variation": "a photograph made again without one (OpenAI has retired it; servers of your own may have it)",
 }
+OWN_FIELDS = frozenset({"model", "prompt", "n", "size", "quality", "image", "stream", "seed"})
+"""Fields of a request that `more` must not change: two pictures a request would be paid for and one kept."""
 MAX_ANSWER = 96 * 2**20
 """Bytes of one answer: a picture of 3840 x 2160 as base64 takes about 40 million."""
 REFUSED = ("content_policy_violation", "moderation_blocked", "content_filter", "image_generation_user_error")
@@ -121,7 +123,11 @@ class OpenAIImages:
             raise UsageError(f"the size {self.size!r} is not WIDTHxHEIGHT such as 1024x1024, or auto")
         if not 0 < self.timeout < 3600:
             raise UsageError(f"--timeout {self.timeout} must lie between 0 and 3600 seconds")
+        if own := sorted(OWN_FIELDS & set(self.more)):
+            raise UsageError(f"--set {own[0]}=...: that field has its own option, or must stay as it is")
         _check_server(self.base_url, self.key)
+        if self.task == "variation" and self.is_openai:
+            raise UsageError("OpenAI has retired variations; take --task edit, or a --base-url that has them")
         self._openai = require("openai")
         # A server without keys still gets a header: the client insists.
         self._client = self._openai.OpenAI(

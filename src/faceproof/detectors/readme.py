@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from faceproof.detectors.card import Card
 
 __all__ = ["readme"]
+
+HEAD = """---
+library_name: faceproof
+pipeline_tag: image-classification
+license: other
+license_name: stated-in-the-card
+tags: [faceproof, deepfake-detection, image-forensics, onnx]
+---"""
+"""What the hub reads. Nothing of a card goes in, so no card can call itself anything else there."""
 
 
 def readme(card: Card, files: Mapping[str, tuple[int, str]]) -> str:
@@ -20,7 +28,7 @@ def readme(card: Card, files: Mapping[str, tuple[int, str]]) -> str:
     """
     raw: Any = card.raw
     parts = [
-        _head(card),
+        HEAD,
         f"# {_text(card.name)} {_text(card.version)}",
         _text(raw.get("description", "")),
         "A model of **faceproof**: is this face a photograph, or was it generated? It gives a calibrated probability "
@@ -41,16 +49,6 @@ def readme(card: Card, files: Mapping[str, tuple[int, str]]) -> str:
         f"`{_code(card.identity)}`.",
     ]  # fmt: skip
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _head(card: Card) -> str:
-    licence = " ".join(str(card.raw["licence"]).split())[:200]
-    lines = {
-        "library_name": "faceproof", "pipeline_tag": "image-classification", "license": "other",
-        "license_name": licence, "tags": ["faceproof", "deepfake-detection", "image-forensics", "onnx"],
-    }  # fmt: skip
-    # JSON's strings and lists are YAML's too, so nothing in a card can end the head or add a key.
-    return "\n".join(["---", *(f"{key}: {json.dumps(value)}" for key, value in lines.items()), "---"])
 
 
 def _metrics(metrics: Mapping[str, Any]) -> str:
