@@ -336,10 +336,12 @@ def test_wrong_use(tmp_path: Path) -> None:
         (["set", "--out", "m.csv", "--radius", "64"], "--radius"),
         (["set", "--out", "m.csv", "--report", "no/where.html"], "make the folder"),
         (["set", "--out", "m.csv", "--upload", "/tmp"], "s3://BUCKET/PREFIX"),
+        (["exif", "set", "set", "--out", "m.csv"], "takes one folder"),
     ):  # fmt: skip
         done = run_cli("import", *args, cwd=tmp_path)
         assert done.returncode == 2, (args, done.stderr)
         assert said in " ".join(done.stderr.split()), args
+    assert not (tmp_path / "m.csv").exists()
     assert run_cli("import", "set", "--out", "n.csv", cwd=tmp_path).returncode == 0
     again = run_cli("import", "set", "--out", "n.csv", cwd=tmp_path)
     assert again.returncode == 2

@@ -30,7 +30,7 @@ from faceproof.tables import spreadsheet_safe, write_atomically
 
 __all__ = [
     "WORDS", "Import", "Options", "Picture", "Straddling", "import_data", "journal_of", "manifest_text", "notes_of",
-    "write_manifest",
+    "splits_of", "write_manifest",
 ]  # fmt: skip
 
 WORDS = ("photograph", "generated")
@@ -89,6 +89,11 @@ class Picture:
     def stratum(self) -> str:
         """What splits are even over."""
         return f"{self.row.generator}/{self.row.source}" if self.row.label else self.row.source
+
+
+def splits_of(pictures: Sequence[Picture]) -> list[str]:
+    """Return the splits that there are: train, val, then the others by name."""
+    return sorted({each.split for each in pictures}, key=lambda split: (split != "train", split != "val", split))
 
 
 @dataclass(frozen=True)
