@@ -19,8 +19,9 @@ from faceproof.exif_data import read_tagged
 from faceproof.importing import table as layouts
 from faceproof.importing.joining import Told, assign, parse_ratios
 from faceproof.importing.probes import file_probes
+from faceproof.importing.results import Import
 from faceproof.importing.rows import Notes
-from faceproof.importing.run import Import, Options, import_data
+from faceproof.importing.run import Options, import_data
 from faceproof.importing.tree import LARGEST_ENTRY, json_entries, open_tree
 from tests.helpers import run_cli
 from tests.import_trees import TREES, encoded, ffhq, pictures, pixels, put, read, table

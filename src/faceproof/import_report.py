@@ -13,8 +13,8 @@ from faceproof.errors import PictureError
 from faceproof.html_parts import document, escaped, table
 from faceproof.images import Limits, load, printable
 from faceproof.importing.probes import LEAST, MOST, file_probes, sample_of
+from faceproof.importing.results import WORDS, Import, Picture, splits_of
 from faceproof.importing.rows import KINDS
-from faceproof.importing.run import WORDS, Import, Picture, splits_of
 from faceproof.importing.table import LAYOUTS
 
 __all__ = ["page"]

@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from faceproof.errors import plain
+from faceproof.importing.results import Import, splits_of
 from faceproof.importing.rows import KINDS
-from faceproof.importing.run import Import, splits_of
 from faceproof.importing.table import LAYOUTS
 from faceproof.terminal import new_console
 
