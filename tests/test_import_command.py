@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from faceproof import UsageError
+from faceproof.datasets import read_manifest
 from faceproof.exif_data import read_tagged
 from faceproof.exif_import import import_exif, read_tags, split_of
 from faceproof.images import RGB
@@ -83,6 +84,9 @@ def test_what_is_taken_and_what_is_said(folder: Path, tmp_path: Path) -> None:
     assert sorted(values[0] for values in by_photo.values()) == [100, 200, 200, 300, 400]
     assert found.missing["exposure_seconds"] == 1
     assert {crop.camera for crop in found.crops} == {"maker one", "maker two", "maker three", "maker four"}
+    samples = read_manifest(out)  # the readers of train and evaluate take it too
+    assert {(sample.label, sample.licence) for sample in samples} == {(0, "not stated")}
+    assert len({sample.group for sample in samples}) == 5
     again = run_cli("import", "exif", folder, "--out", out)
     assert again.returncode == 2
     assert "exists; give another --out, or --overwrite" in again.stderr

@@ -19,8 +19,9 @@ from faceproof.exif_data import read_tagged
 from faceproof.importing import table as layouts
 from faceproof.importing.joining import Told, assign, parse_ratios
 from faceproof.importing.probes import file_probes
+from faceproof.importing.results import Import
 from faceproof.importing.rows import Notes
-from faceproof.importing.run import Import, Options, import_data
+from faceproof.importing.run import Options, import_data
 from faceproof.importing.tree import LARGEST_ENTRY, json_entries, open_tree
 from tests.helpers import run_cli
 from tests.import_trees import TREES, encoded, ffhq, pictures, pixels, put, read, table
@@ -336,10 +337,12 @@ def test_wrong_use(tmp_path: Path) -> None:
         (["set", "--out", "m.csv", "--radius", "64"], "--radius"),
         (["set", "--out", "m.csv", "--report", "no/where.html"], "make the folder"),
         (["set", "--out", "m.csv", "--upload", "/tmp"], "s3://BUCKET/PREFIX"),
+        (["exif", "set", "set", "--out", "m.csv"], "takes one folder"),
     ):  # fmt: skip
         done = run_cli("import", *args, cwd=tmp_path)
         assert done.returncode == 2, (args, done.stderr)
         assert said in " ".join(done.stderr.split()), args
+    assert not (tmp_path / "m.csv").exists()
     assert run_cli("import", "set", "--out", "n.csv", cwd=tmp_path).returncode == 0
     again = run_cli("import", "set", "--out", "n.csv", cwd=tmp_path)
     assert again.returncode == 2

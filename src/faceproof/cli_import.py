@@ -122,7 +122,8 @@ def importing(
     from faceproof import terminal_import
     from faceproof.images import Limits
     from faceproof.importing.joining import Told
-    from faceproof.importing.run import Options, import_data, notes_of
+    from faceproof.importing.run import Options, import_data
+    from faceproof.importing.writing import notes_of
     from faceproof.terminal_duplicates import steps
 
     for name, value, known in (("splits", splits, ("keep", "new")), ("straddling", straddling, ("drop", "keep"))):

@@ -13,8 +13,8 @@ from faceproof.errors import PictureError
 from faceproof.html_parts import document, escaped, table
 from faceproof.images import Limits, load, printable
 from faceproof.importing.probes import LEAST, MOST, file_probes, sample_of
+from faceproof.importing.results import WORDS, Import, Picture, splits_of
 from faceproof.importing.rows import KINDS
-from faceproof.importing.run import WORDS, Import, Picture
 from faceproof.importing.table import LAYOUTS
 
 __all__ = ["page"]
@@ -57,7 +57,7 @@ def _recognised(found: Import) -> str:
 
 
 def _counts(found: Import) -> str:
-    splits = sorted({each.split for each in found.pictures})
+    splits = splits_of(found.pictures)
     counts = Counter((each.label, each.stratum, each.split) for each in found.pictures)
     rows = [
         (label, stratum, *(counts[label, stratum, split] for split in splits),
@@ -65,11 +65,16 @@ def _counts(found: Import) -> str:
         for label, stratum in sorted({(label, stratum) for label, stratum, _ in counts})
     ]  # fmt: skip
     licences = Counter(each.row.licence or "not stated" for each in found.pictures)
+    said = (
+        f"{found.dealt:,} of {len(found.pictures):,} pictures had no split of their own, or new ones were asked for: whole "
+        "groups were dealt out, evenly over generators and sources."
+        if found.dealt
+        else "All pictures are in the splits that their sets gave them."
+    )
     return (
         "<h2>Pictures</h2>"
         + table(("class", "generator/source", *splits, "all"), rows)
-        + f"<p>{found.dealt:,} of {len(found.pictures):,} pictures had no split of their own, or a new one was asked "
-        "for: whole groups were dealt out, evenly over generators and sources.</p>"
+        + f"<p>{said}</p>"
         + "<h3>Licences</h3>"
         + table(("licence", "pictures"), licences.most_common())
     )

@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from faceproof.errors import plain
+from faceproof.importing.results import Import, splits_of
 from faceproof.importing.rows import KINDS
-from faceproof.importing.run import Import
 from faceproof.importing.table import LAYOUTS
 from faceproof.terminal import new_console
 
@@ -70,7 +70,7 @@ def layouts() -> None:
 
 
 def _table(found: Import) -> Table:
-    splits = sorted({each.split for each in found.pictures})
+    splits = splits_of(found.pictures)
     counts = Counter((each.label, each.stratum, each.split) for each in found.pictures)
     table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False)
     table.add_column("class")

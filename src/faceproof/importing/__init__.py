@@ -8,5 +8,5 @@ tabular: Hugging Face datasets and the Parquet files of one.
 table: all of them, and which one a folder looks like.
 examining: every picture read once, its hashes and what its file says, kept in a journal.
 joining: labels, groups of what is alike, splits that no group straddles.
-run: the whole of it. sharing: into a bucket.
+run: the whole of it. results, writing: what comes out. probes: what files alone tell. sharing: into a bucket.
 """

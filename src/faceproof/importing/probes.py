@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from faceproof.audits import cross_fitted
-from faceproof.importing.run import Picture
+from faceproof.importing.results import Picture
 from faceproof.metrics import auc
 from faceproof.resampling import group_weights, interval, weighted_auc
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,27 +10,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from faceproof.errors import OutputError, UsageError
-from faceproof.exif_data import TAGS
 from faceproof.fetching import fetched
 from faceproof.hashing import RADII
 from faceproof.images import Limits, printable
 from faceproof.importing import tabular
 from faceproof.importing.examining import Examined, examine_all
 from faceproof.importing.joining import Told, apply_told, assign, furthest, grouped, parse_ratios, unlabelled
-from faceproof.importing.lists import OWN
-from faceproof.importing.rows import Box, Notes, Row
+from faceproof.importing.results import WORDS, Import, Picture, Straddling
+from faceproof.importing.rows import Notes, Row
 from faceproof.importing.table import LAYOUTS, Recognised, chosen, recognise
 from faceproof.importing.tree import open_tree
+from faceproof.importing.writing import journal_of, notes_of, numbers, write_manifest, write_notes
 from faceproof.inputs import Item
 from faceproof.remote import is_url
-from faceproof.tables import spreadsheet_safe, write_atomically
+from faceproof.tables import write_atomically
 
-__all__ = [
-    "WORDS", "Import", "Options", "Picture", "Straddling", "import_data", "journal_of", "manifest_text", "notes_of",
-    "write_manifest",
-]  # fmt: skip
+__all__ = ["Options", "import_data"]
 
-WORDS = ("photograph", "generated")
 Progress = Callable[[str, int, int], None]
 
 
@@ -71,62 +64,6 @@ class Options:
             raise UsageError(f"--radius must lie from -1 (off) to 63 bits, not {self.radius}")
 
 
-@dataclass(frozen=True)
-class Picture:
-    """One line of the manifest: what the layout says, what the file says, its group and its split."""
-
-    row: Row
-    file: Examined
-    group: str
-    split: str
-
-    @property
-    def label(self) -> str:
-        """Photograph or generated."""
-        return WORDS[self.row.label or 0]
-
-    @property
-    def stratum(self) -> str:
-        """What splits are even over."""
-        return f"{self.row.generator}/{self.row.source}" if self.row.label else self.row.source
-
-
-@dataclass(frozen=True)
-class Straddling:
-    """A group that lies in several splits: how many pictures in each, and one of them."""
-
-    group: str
-    splits: Mapping[str, int]
-    example: str
-
-
-@dataclass(frozen=True)
-class Import:
-    """What an import found.
-
-    Attributes:
-        recognised: what each source was taken for.
-        pictures: lines of the manifest.
-        notes: everything that was wrong.
-        straddling: groups that lay in several of the layouts' own splits.
-        groups: how many there are. alike: pictures grouped because they look alike. both: groups of both classes.
-        largest: pictures of the largest group.
-        dealt: pictures whose split was dealt out here; the others kept theirs.
-        hints: what a user has to know about the sets.
-    """
-
-    recognised: tuple[Recognised, ...]
-    pictures: tuple[Picture, ...]
-    notes: Notes
-    straddling: tuple[Straddling, ...]
-    groups: int
-    alike: int
-    both: int
-    largest: int
-    dealt: int
-    hints: tuple[str, ...] = ()
-
-
 def import_data(
     sources: Sequence[str], out: str | os.PathLike[str], options: Options, *, progress: Progress = lambda *_: None
 ) -> Import:
@@ -156,19 +93,9 @@ def import_data(
         raise UsageError(f"not one picture of {shown} can be taken{_because(notes)}")
     result = _joined(recognised, taken, options, notes, progress)
     write_manifest(out, result)
-    _write_notes(out, notes)
+    write_notes(out, notes)
     journal_of(out).unlink(missing_ok=True)
     return result
-
-
-def journal_of(out: Path) -> Path:
-    """Return where a run keeps what it has read until it is done."""
-    return out.with_name(f"{out.name}.partial.jsonl")
-
-
-def notes_of(out: Path) -> Path:
-    """Return where a run says what was wrong, picture by picture."""
-    return out.with_name(f"{out.stem}.left-out.csv")
 
 
 def _check(sources: Sequence[str], out: Path, options: Options) -> None:
@@ -323,7 +250,7 @@ def _with_boxes(row: Row, file: Examined, notes: Notes) -> Row:
         if middle and box.width > 0 and box.height > 0:
             good.append(box)
         else:
-            notes.add("box", row.name, f"x y w h = {_numbers(box)} in a picture of {file.width} x {file.height}")
+            notes.add("box", row.name, f"x y w h = {numbers(box)} in a picture of {file.width} x {file.height}")
     return replace(row, boxes=tuple(good))
 
 
@@ -415,75 +342,3 @@ def _splits(
     for place, split in zip(free, dealt, strict=True):
         splits[place] = split
     return splits, len(free)
-
-
-# ---- files written
-
-
-def write_manifest(out: Path, found: Import, *, place: Callable[[Picture], str] | None = None) -> None:
-    """Write the manifest.
-
-    Args:
-        out: the .csv.
-        found: what was imported.
-        place: what stands in the column path; by default the path from `out`'s folder where the picture lies below
-            it, the absolute one elsewhere.
-
-    Raises:
-        OutputError: the disk does not take it.
-    """
-    write_atomically(out, manifest_text(found, place or _relative_to(out)))
-
-
-def manifest_text(found: Import, place: Callable[[Picture], str]) -> str:
-    """Return the manifest as CSV; `place` gives what stands in the column path."""
-    more = list(dict.fromkeys(key for each in found.pictures for key in each.row.facts if key not in OWN))
-    if "photo" in more:  # the columns that `faceproof pretrain` wants as well
-        more += [key for key in ("kind", "make", "model", *TAGS) if key not in more]
-    stream = io.StringIO(newline="")
-    writer = csv.DictWriter(stream, [*OWN, *more], lineterminator="\n", restval="")
-    writer.writeheader()
-    for each in found.pictures:
-        writer.writerow({"path": place(each), **_columns(each)})
-    return stream.getvalue()
-
-
-def _relative_to(out: Path) -> Callable[[Picture], str]:
-    base = os.path.abspath(out.parent)  # noqa: PTH100  (as the pictures' paths)
-
-    def place(picture: Picture) -> str:
-        path = picture.file.path
-        return os.path.relpath(path, base) if path.startswith(f"{base}{os.sep}") else path
-
-    return place
-
-
-def _columns(each: Picture) -> dict[str, object]:
-    row, file = each.row, each.file
-    box = max(row.boxes, key=lambda one: one.width * one.height, default=None)
-    boxes = [{"name": one.name, "box": [one.x, one.y, one.width, one.height]} for one in row.boxes]
-    return {
-        **row.facts,
-        "label": each.label, "generator": row.generator, "source": row.source, "split": each.split,
-        "group": each.group, "licence": row.licence or "not stated", "sha256": file.sha256,
-        "width": file.width, "height": file.height, "format": file.format,
-        "jpeg_quality": file.jpeg_quality or "", "bytes": file.size,
-        "box": _numbers(box) if box else "",
-        "annotations": json.dumps(boxes, ensure_ascii=False, separators=(",", ":")) if boxes else "",
-    }  # fmt: skip
-
-
-def _numbers(box: Box) -> str:
-    return f"{box.x:g} {box.y:g} {box.width:g} {box.height:g}"
-
-
-def _write_notes(out: Path, notes: Notes) -> None:
-    path = notes_of(out)
-    if not len(notes):
-        path.unlink(missing_ok=True)
-        return
-    stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(("what", "picture", "why"))
-    writer.writerows((one.kind, spreadsheet_safe(printable(one.name)), spreadsheet_safe(one.why)) for one in notes)
-    write_atomically(path, stream.getvalue())

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from faceproof import remote
 from faceproof.errors import OutputError, UsageError
-from faceproof.importing.run import Import, Picture, manifest_text
+from faceproof.importing.results import Import, Picture
+from faceproof.importing.writing import manifest_text
 
 __all__ = ["upload"]
 
