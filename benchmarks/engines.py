@@ -114,7 +114,9 @@ def killed(engine: str, what: str, command: Sequence[str], out: Path, seconds: f
         time.sleep(seconds)
         everything = process.children(recursive=True)
         if what == "worker":
-            workers_of(process, engine)[0].kill()
+            while not (workers := workers_of(process, engine)):
+                time.sleep(1)
+            workers[0].kill()
             code = child.wait(600)
             found = paths_in(out)
             return {

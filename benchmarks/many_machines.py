@@ -18,47 +18,55 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+UNIT = 500
+"""Pictures of a unit of work, unless --unit says otherwise."""
 MARKS = re.compile(r"(?s)(<!-- plan -->\n).*?(<!-- end of plan -->)")
 
 
-def measured(name: str, **where: str) -> tuple[float, dict[str, str]]:
-    """Return the number of the row with these columns, and the file's first comment lines by their names."""
+def measured(name: str, **where: str) -> tuple[float | None, dict[str, str]]:
+    """Return the number of the row with these columns (None where it was not measured), and the comment lines."""
+    if not (HERE / name).is_file():
+        return None, {}
     with (HERE / name).open(encoding="utf-8") as stream:
         lines = stream.readlines()
     said = dict(line[2:].rstrip().split(": ", 1) for line in lines if line.startswith("# ") and ": " in line)
     for row in csv.DictReader(line for line in lines if not line.startswith("#")):
         if all(row[key] == value for key, value in where.items()):
             return float(row.get("median") or row.get("value") or row["peak_pss_mib"]), said
-    raise SystemExit(f"{name} has no row with {where}; run its benchmark")
+    return None, said
 
 
 def plan(pictures: float, machines: int, cores: int | None, price: float) -> list[tuple[str, str, str]]:
     """Return rows: what, how much, how it follows."""
     rate, said = measured("throughput.csv", pipeline="faceproof", measure="pictures/s, steady")
-    found = re.search(r"(\d+) cores", said["cpu"])
-    if found is None:
-        raise SystemExit("throughput.csv does not say how many cores it was measured on")
+    found = re.search(r"(\d+) cores", said.get("cpu", ""))
+    if found is None or rate is None:
+        raise SystemExit("throughput.csv does not say how fast how many cores were; run benchmarks/throughput.py")
     own = int(found[1])
     many = cores or own
     ratio = measured("engines.csv", engine="ray", measure="seconds / plain's")[0]
     peak = measured("engines.csv", engine="ray", measure="peak MiB")[0]
-    flat = measured("scan_memory.csv", output=".parquet", pictures="large / small")[0]
+    held = measured("scan_memory.csv", output=".parquet", pictures="20000")[0] if peak is None else peak
     each = measured("engines.csv", engine="ray", measure="bytes/record")[0]
     size = measured("engines.csv", engine="pictures", measure="bytes/picture")[0]
-    speed = rate * many / own / ratio
+    speed = rate * many / own / (ratio or 1.0)
     hours = pictures / (speed * machines) / 3600
     mark = "" if many == own else f", times {many}/{own} cores"
+    cost = "; what Ray costs was not measured yet" if ratio is None else f", over {ratio:g} (engines.csv)"
+    memory = "a scan without an engine, scan_memory.csv" if peak is None else "engines.csv"
+    unknown = "not measured yet: benchmarks/engines.py"
+    room = "unknown" if held is None else f"{held * many / own / 1024:.1f} GiB"
+    stored = "unknown" if each is None else f"{pictures * each / 1e9:.1f} GB in {-(-pictures // UNIT):,.0f} parts"
+    read = "unknown" if size is None else f"{pictures * size / 1e9:,.0f} GB, {speed * size / 1e6:.1f} MB/s a machine"
     return [
-        ("one machine", f"{speed:.0f} pictures/s", f"{rate:g} (throughput.csv){mark}, over {ratio:g} (engines.csv)"),
+        ("one machine", f"{speed:.0f} pictures/s", f"{rate:g} (throughput.csv){mark}{cost}"),
         ("time", f"{hours:.1f} hours", f"{pictures:,.0f} pictures on {machines} machines"),
-        ("lost when a machine dies", f"{500 * many / speed:.0f} s of its work at most", "the units under way, of 500"),
-        ("memory of a machine", f"{peak * many / own / 1024:.1f} GiB", f"{peak:.0f} MiB (engines.csv){mark}; flat: "
-         f"{flat:g} times as much for 20 times the pictures (scan_memory.csv)"),
-        ("results", f"{pictures * each / 1e9:.1f} GB in {-(-pictures // 500):,.0f} parts", f"{each:.0f} bytes each"),
-        ("pictures read", f"{pictures * size / 1e9:,.0f} GB, {speed * size / 1e6:.1f} MB/s a machine",
-         f"{size / 1000:.1f} kB a picture, as in the benchmark"),
+        ("checked again when a machine dies", f"{UNIT * many / speed:.0f} s of its work", f"a unit of {UNIT} a core"),
+        ("memory of a machine", room, f"{held or 0:.0f} MiB ({memory}){mark}"),
+        ("results", stored, unknown if each is None else f"{each:.0f} bytes each (engines.csv)"),
+        ("pictures read", read, unknown if size is None else f"{size / 1000:.1f} kB a picture, as in the benchmark"),
         ("cost", f"{hours * machines * price:.2f}", f"{hours * machines:.1f} machine hours at {price:.2f}"),
-    ]  # fmt: skip
+    ]
 
 
 def table(rows: list[tuple[str, str, str]]) -> str:

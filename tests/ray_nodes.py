@@ -17,7 +17,7 @@ import psutil
 from tests.helpers import TOKEN, environment, processes, wait_until
 from tests.object_store import answers, free_port
 
-START = 120.0
+START = 300.0
 """Seconds a node may take to start on a busy machine."""
 
 
@@ -28,7 +28,7 @@ class Cluster:
         address: to join it. nodes: a token for each node, which all its processes have in their environment.
     """
 
-    def __init__(self, env: Mapping[str, str], *cpus: int, before: str = "pass") -> None:
+    def __init__(self, env: Mapping[str, str], *cpus: int, before: str = "") -> None:
         self._env, self._before = dict(env), before
         self._folder = Path(tempfile.mkdtemp(prefix="fp-", dir="/tmp"))  # Unix sockets have short names
         self.address = f"127.0.0.1:{free_port()}"
@@ -59,7 +59,7 @@ class Cluster:
             which = [f"--address={self.address}"]
         self.nodes.append(token)
         said = self._folder / f"{token}.txt"
-        code = f"{self._before}; from ray.scripts.scripts import main; main()"
+        code = f"{self._before or 'pass'}; from ray.scripts.scripts import main; main()"
         with said.open("wb") as stream:
             subprocess.Popen(
                 [

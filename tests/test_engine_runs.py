@@ -166,16 +166,25 @@ def test_from_a_bucket_into_a_bucket(
         for name, value in environment_of(store).items():
             monkeypatch.setenv(name, value)
         objects = {f"in/{n}.jpg": face_jpeg if n % 5 == 0 else face_jpeg[:600] for n in range(20)}
-        put(store, "b", {**objects, "s/0.tar": tar_of({"x.jpg": face_jpeg})})
-        given = ["scan", "s3://b/in/", "s3://b/s/0.tar", "--out", "s3://b/out.jsonl", "-q", "--workers", "2"]
+        put(store, "bucket", {**objects, "s/0.tar": tar_of({"x.jpg": face_jpeg})})
+        given = [
+            "scan",
+            "s3://bucket/in/",
+            "s3://bucket/s/0.tar",
+            "--out",
+            "s3://bucket/out.jsonl",
+            "-q",
+            "--workers",
+            "2",
+        ]
         arguments = [*given, "--engine", engine, "--unit", "4", *(["--cluster", "local"] if engine == "ray" else [])]
         for _ in range(2):
             done = run_cli(*arguments, timeout=300)
             assert (done.returncode, done.stderr) == (1, "")
-            manifest, found = parts_of(store, "b", "out.jsonl")
+            manifest, found = parts_of(store, "bucket", "out.jsonl")
             assert (manifest["finished"], len(found)) == (True, 21)
             assert {record["path"] for record in found} == {
-                "s3://b/s/0.tar::x.jpg", *(f"s3://b/{name}" for name in objects)
+                "s3://bucket/s/0.tar::x.jpg", *(f"s3://bucket/{name}" for name in objects)
             }  # fmt: skip
             assert KEY_ID not in str(manifest) + str(found)
             assert SECRET not in str(manifest) + str(found)

@@ -70,12 +70,14 @@ def test_the_plan_by_hand() -> None:
     words = ["benchmarks/many_machines.py", "--pictures", "1e6", "--machines", "4", "--price", "2", "--cores", "8"]
     said = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     rate = values("throughput.csv", "median", pipeline="faceproof", measure="pictures/s, steady")
-    ratio = values("engines.csv", "value", engine="ray", measure="seconds / plain's")
+    known = (ROOT / "benchmarks" / "engines.csv").is_file()
+    ratio = values("engines.csv", "value", engine="ray", measure="seconds / plain's") if known else 1.0
     hours = 1e6 / (4 * rate * 4 / ratio) / 3600  # 8 cores are 4 times the 2 that were measured
     assert f"| time | {hours:.1f} hours | 1,000,000 pictures on 4 machines |" in said
     assert f"| cost | {hours * 8:.2f} | {hours * 4:.1f} machine hours at 2.00 |" in said
-    each = values("engines.csv", "value", engine="ray", measure="bytes/record")
-    assert f"| results | {each / 1000:.1f} GB in 2,000 parts |" in said
+    each = values("engines.csv", "value", engine="ray", measure="bytes/record") if known else None
+    stored = "unknown" if each is None else f"{each / 1000:.1f} GB in 2,000 parts"
+    assert f"| results | {stored} |" in said
 
 
 def test_the_page_says_what_the_code_does() -> None:

@@ -31,7 +31,7 @@ AHEAD = 2
 """Units under way for each worker: one that it does and one that it finds when it is done."""
 LOOK = 2.0
 """Seconds between two looks at which machines there are."""
-PATIENCE = 120.0
+PATIENCE = 600.0
 """Seconds without a single worker after which a run is given up."""
 
 
@@ -104,7 +104,7 @@ class RayEngine:
         Raises:
             MissingExtraError: Ray is not installed.
             UsageError: the cluster cannot be reached, or has another version of Ray, Python or faceproof.
-            StorageError: the cluster fails, or no machine of it has taken work for two minutes.
+            StorageError: the cluster fails, or no machine of it has taken work for ten minutes.
         """
         with _cluster(self._address, self._workers) as ray:
             crew = _Crew(ray, task, self._workers)
