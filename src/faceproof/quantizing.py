@@ -105,7 +105,7 @@ def quantise(
         if whole[1] <= near:
             return Quantised(whole[0], len(tool.layers), (), 0, whole[1], whole[1])
         ranking, ranked = _ranking(tool, time.monotonic() + seconds, progress)
-        best, kept = whole, ()
+        best, kept = whole, tuple[str, ...]()
         for count in _counts(len(ranking)):
             found = tool.drift(exclude=ranking[:count])
             if found[1] < best[1]:
