@@ -7,6 +7,7 @@ one, which is what a phone scores.
 from __future__ import annotations
 
 import contextlib
+import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -38,9 +39,10 @@ def _module(graph: Any) -> tuple[GraphModule, tuple[torch.Tensor, ...]]:
 
 @contextlib.contextmanager
 def _converting(target: str) -> Iterator[None]:
-    """Turn what a converter raises into one line; its warnings are not the user's."""
+    """Turn what a converter raises into one line; its warnings and remarks are not the user's."""
     try:
-        with warnings.catch_warnings(), torch.inference_mode(mode=False), torch.no_grad():
+        remarks = contextlib.redirect_stdout(io.StringIO())  # standard output is for --json
+        with warnings.catch_warnings(), remarks, torch.no_grad():
             warnings.simplefilter("ignore")
             yield
     except (ModelError, UsageError):

@@ -105,7 +105,7 @@ def quantise(
         if whole[1] <= near:
             return Quantised(whole[0], len(tool.layers), (), 0, whole[1], whole[1])
         ranking, ranked = _ranking(tool, time.monotonic() + seconds, progress)
-        best, kept = whole, ()
+        best, kept = whole, tuple[str, ...]()
         for count in _counts(len(ranking)):
             found = tool.drift(exclude=ranking[:count])
             if found[1] < best[1]:
@@ -185,6 +185,8 @@ class _Tool:
                 # No moving average: it keeps what the first batch has shown, and cost 0.9 deviations on lite2-208.
                 calibration_cache_path=self.place / "ranges.json",
             )
+        except TypeError as err:
+            raise ModelError(f"this onnxruntime's quantiser is too old ({_said(err)}); 1.31 is known to work") from err
         except Exception as err:
             raise ModelError(f"onnxruntime cannot make the network int8 ({_said(err)})") from err
         graph = require("export", "onnx").load(str(out))

@@ -19,7 +19,6 @@ from faceproof.extras import require
 
 __all__ = ["OPERATORS", "GraphModule", "unknown_operators"]
 
-Tensor = torch.Tensor
 Attributes = Mapping[str, Any]
 
 
@@ -31,7 +30,7 @@ def _pads(given: Attributes, *, dims: int = 2) -> tuple[list[int], list[int]]:
     return pads[:dims], pads[dims:]
 
 
-def _padded(x: Tensor, given: Attributes, value: float = 0.0) -> tuple[Tensor, list[int]]:
+def _padded(x: torch.Tensor, given: Attributes, value: float = 0.0) -> tuple[torch.Tensor, list[int]]:
     """Pad unequal sides by hand; return what the operator itself should pad."""
     begin, end = _pads(given)
     if begin == end:
@@ -39,13 +38,13 @@ def _padded(x: Tensor, given: Attributes, value: float = 0.0) -> tuple[Tensor, l
     return functional.pad(x, (begin[1], end[1], begin[0], end[0]), value=value), [0, 0]
 
 
-def _conv(given: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def _conv(given: Attributes, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     x, pads = _padded(x, given)
     strides, dilations = given.get("strides", [1, 1]), given.get("dilations", [1, 1])
     return functional.conv2d(x, weight, bias, strides, pads, dilations, given.get("group", 1))
 
 
-def _gemm(given: Attributes, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
+def _gemm(given: Attributes, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
     a, b = (v.t() if given.get(key) else v for v, key in ((a, "transA"), (b, "transB")))
     product = a @ b
     if given.get("alpha", 1.0) != 1.0:
@@ -53,14 +52,14 @@ def _gemm(given: Attributes, a: Tensor, b: Tensor, c: Tensor | None = None) -> T
     return product if c is None else product + c * given.get("beta", 1.0)
 
 
-def _max_pool(given: Attributes, x: Tensor) -> Tensor:
+def _max_pool(given: Attributes, x: torch.Tensor) -> torch.Tensor:
     x, pads = _padded(x, given, -torch.inf)
     return functional.max_pool2d(
         x, given["kernel_shape"], given.get("strides", [1, 1]), pads, ceil_mode=bool(given.get("ceil_mode"))
     )
 
 
-def _average_pool(given: Attributes, x: Tensor) -> Tensor:
+def _average_pool(given: Attributes, x: torch.Tensor) -> torch.Tensor:
     begin, end = _pads(given)
     if begin != end:
         raise ModelError("average pooling with unequal padding cannot be converted")
@@ -70,32 +69,36 @@ def _average_pool(given: Attributes, x: Tensor) -> Tensor:
     )  # fmt: skip
 
 
-def _batch_norm(given: Attributes, x: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+def _batch_norm(
+    given: Attributes, x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, mean: torch.Tensor, var: torch.Tensor
+) -> torch.Tensor:
     return functional.batch_norm(x, mean, var, scale, shift, eps=given.get("epsilon", 1e-5))
 
 
-def _mean(given: Attributes, x: Tensor, axes: Tensor | None = None) -> Tensor:
+def _mean(given: Attributes, x: torch.Tensor, axes: torch.Tensor | None = None) -> torch.Tensor:
     wanted = given.get("axes") if axes is None else axes.tolist()
     return x.mean(wanted if wanted else list(range(x.ndim)), keepdim=bool(given.get("keepdims", 1)))
 
 
-def _clip(given: Attributes, x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
+def _clip(
+    given: Attributes, x: torch.Tensor, low: torch.Tensor | None = None, high: torch.Tensor | None = None
+) -> torch.Tensor:
     least = given.get("min") if low is None else float(low)
     most = given.get("max") if high is None else float(high)
     return x.clamp(least, most)
 
 
-def _reshape(given: Attributes, x: Tensor, shape: Tensor) -> Tensor:
+def _reshape(given: Attributes, x: torch.Tensor, shape: torch.Tensor) -> torch.Tensor:
     sizes = [x.shape[i] if size == 0 and not given.get("allowzero") else size for i, size in enumerate(shape.tolist())]
     return x.reshape(sizes)
 
 
-def _gather(given: Attributes, x: Tensor, index: Tensor) -> Tensor:
+def _gather(given: Attributes, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     axis = given.get("axis", 0)
     return x.select(axis, int(index)) if index.ndim == 0 else x.index_select(axis, index.reshape(-1))
 
 
-def _cast(given: Attributes, x: Tensor) -> Tensor:
+def _cast(given: Attributes, x: torch.Tensor) -> torch.Tensor:
     onnx = require("export", "onnx")
     kinds = {
         onnx.TensorProto.FLOAT: torch.float32, onnx.TensorProto.INT64: torch.int64, onnx.TensorProto.INT32: torch.int32,
@@ -105,22 +108,22 @@ def _cast(given: Attributes, x: Tensor) -> Tensor:
     return x.to(kinds[given["to"]])
 
 
-def _squeeze(given: Attributes, x: Tensor, axes: Tensor | None = None) -> Tensor:
+def _squeeze(given: Attributes, x: torch.Tensor, axes: torch.Tensor | None = None) -> torch.Tensor:
     wanted = given.get("axes") if axes is None else axes.tolist()
     return x.squeeze() if not wanted else x.squeeze(tuple(wanted))
 
 
-def _unsqueeze(given: Attributes, x: Tensor, axes: Tensor | None = None) -> Tensor:
+def _unsqueeze(given: Attributes, x: torch.Tensor, axes: torch.Tensor | None = None) -> torch.Tensor:
     for axis in sorted(given["axes"] if axes is None else axes.tolist()):
         x = x.unsqueeze(axis)
     return x
 
 
-def _hard_sigmoid(given: Attributes, x: Tensor) -> Tensor:
+def _hard_sigmoid(given: Attributes, x: torch.Tensor) -> torch.Tensor:
     return (given.get("alpha", 0.2) * x + given.get("beta", 0.5)).clamp(0, 1)
 
 
-OPERATORS: dict[str, Callable[..., Tensor]] = {
+OPERATORS: dict[str, Callable[..., torch.Tensor]] = {
     "Add": lambda given, a, b: a + b,
     "AveragePool": _average_pool,
     "BatchNormalization": _batch_norm,
@@ -185,7 +188,7 @@ class GraphModule(nn.Module):
         self._given = graph.input[0].name
         self.names = tuple(output.name for output in graph.output)
         self._places: dict[str, str] = {}
-        self._constants: dict[str, Tensor] = {}
+        self._constants: dict[str, torch.Tensor] = {}
         for number, tensor in enumerate(graph.initializer):
             # A copy: onnx's arrays may not be written to.
             value = torch.from_numpy(np.array(onnx.numpy_helper.to_array(tensor)))
@@ -205,16 +208,16 @@ class GraphModule(nn.Module):
                 )
         return node.op_type, given, tuple(node.input), node.output[0]
 
-    def forward(self, batch: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Run the graph; one tensor an output, in the order of `names`."""
-        found: dict[str, Tensor] = {self._given: batch}
+        found: dict[str, torch.Tensor] = {self._given: batch}
         for kind, given, inputs, output in self._steps:
             fixed = FIXED.get(kind, ())
             values = [self._value(found, name, fixed=place in fixed) for place, name in enumerate(inputs)]
             found[output] = OPERATORS[kind](given, *values)
         return tuple(found[name] for name in self.names)
 
-    def _value(self, found: dict[str, Tensor], name: str, *, fixed: bool) -> Tensor | None:
+    def _value(self, found: dict[str, torch.Tensor], name: str, *, fixed: bool) -> torch.Tensor | None:
         if not name:
             return None
         if name in found:
