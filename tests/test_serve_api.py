@@ -18,6 +18,7 @@ from faceproof.explanation import explain
 from faceproof.images import RGB, Encoded
 from faceproof.side_by_side import compare
 
+from .helpers import run_cli
 from .serving import API, Server, serving
 
 pytestmark = pytest.mark.slow
@@ -263,6 +264,26 @@ def test_token(tmp_path: Path, face_jpeg: bytes) -> None:
         assert one.get(f"{API}/health", Host="pictures.example").status == 200
         assert one.get(f"{API}/about").json["token"] is True
         assert token not in one.log.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "env", "message"),
+    [
+        (["--model", "nothing"], {}, "unknown model 'nothing'"),
+        (["--fpr", "5", "--workers", "1"], {}, "5"),
+        ([], {"FACEPROOF_TOKEN": "short"}, "at least 16"),
+        (["--host", "203.0.113.1"], {}, "cannot listen on 203.0.113.1"),
+        (["--token-file", "gone.txt"], {}, "no such file"),
+    ],
+)
+def test_wrong_use_is_said_in_one_line(options: list[str], env: dict[str, str], message: str) -> None:
+    done = run_cli("serve", "--port", "0", *options, env=env)
+    assert done.returncode in (1, 2)
+    assert done.stdout == ""
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("faceproof: ")
+    assert message in last
+    assert "Traceback" not in done.stderr
 
 
 def _png(pixels: Any) -> bytes:

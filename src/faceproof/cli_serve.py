@@ -62,9 +62,9 @@ def serve(
 
     Open the printed address in a browser; the API is described at /api/v1/openapi.json.
     """
+    import sys
     from dataclasses import replace
 
-    from faceproof import terminal
     from faceproof.errors import plain
     from faceproof.extras import EXTRAS, require
     from faceproof.images import Limits
@@ -83,6 +83,7 @@ def serve(
         hosts=tuple(name.lower() for name in allow_host or ()), token=read_token(token_file),
     )  # fmt: skip
     if settings.token is None and host not in ("127.0.0.1", "::1", "localhost"):
-        terminal.note("anyone who reaches this address may use it: give a token with --token-file or FACEPROOF_TOKEN")
+        warning = "anyone who reaches this address may use it: give a token with --token-file or FACEPROOF_TOKEN"
+        print(f"faceproof: {warning}", file=sys.stderr)
     if not run(settings, host, port, say=lambda url: print(plain(url), flush=True), proxy=proxy):
         raise typer.Exit(1)

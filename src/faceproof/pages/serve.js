@@ -260,6 +260,7 @@ class Panel {
     // PNG: another compression would leave traces of its own.
     canvas.toBlob((blob) => this.add([new File([blob], "camera.png", { type: "image/png" })]), "image/png");
     this.closeCamera();
+    say(this.element, "Checking…", "busy");
   }
 
   closeCamera() {

@@ -50,7 +50,7 @@ class Measures:
 
     def text(self) -> bytes:
         """Return everything in Prometheus' text format."""
-        return generate_latest(self._registry)
+        return bytes(generate_latest(self._registry))
 
 
 def _resident() -> float:

@@ -45,7 +45,7 @@ def run(settings: Settings, host: str, port: int, *, say: Callable[[str], None],
         serving = _Announcing(config, lambda: say(_url(listening)))
         with contextlib.suppress(KeyboardInterrupt):  # which uvicorn passes on when it has ended in good order
             serving.run(sockets=[listening])
-    return serving.started
+    return bool(serving.started)
 
 
 class _Announcing(uvicorn.Server):

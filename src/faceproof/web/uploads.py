@@ -187,7 +187,7 @@ def too_large(most: int) -> Problem:
 
 
 def _kind(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return str(request.headers.get("content-type", "").partition(";")[0]).strip().lower()
 
 
 async def _bounded(request: Request, most: int, each: int, held: Held, own: list[int]) -> AsyncGenerator[bytes, None]:

@@ -49,9 +49,9 @@ class Option:
 
     def _allowed(self, value: Any) -> bool:
         if "enum" in self.schema:
-            return value in self.schema["enum"]
+            return bool(value in self.schema["enum"])
         if isinstance(value, str):
-            return len(value) <= self.schema["maxLength"]
+            return bool(len(value) <= self.schema["maxLength"])
         if isinstance(value, bool):
             return True
         return bool(self.schema["minimum"] <= value <= self.schema["maximum"])
