@@ -167,7 +167,10 @@ class Clock:
     def watching(self, detector: type) -> Iterator[None]:
         """Put the clock around the pipeline's stages, so that the real pipeline is what is measured."""
         with contextlib.ExitStack() as stack:
-            for stage, places in (*self.STAGES, ("score (batches of 16)", ((detector, "score"),))):
+            for stage, places in (
+                *self.STAGES,
+                ("score (batches of 16)", ((detector, "score"), (detector, "score_and_embed"))),
+            ):
                 for owner, name in places:
                     stack.enter_context(mock.patch.object(owner, name, self.wrapped(stage, getattr(owner, name))))
             yield

@@ -57,8 +57,36 @@ def speed() -> str:
         f"| first verdict, fresh process | {float(cold['faceproof check PICTURE --json', 'warm']):.2f} s | 1.5 s | same |",
         f"| peak memory of a scan, 1,000 / 20,000 pictures | {float(memory['1000']):.0f} / {float(memory['20000']):.0f} MiB "
         "| flat | `python benchmarks/scan_memory.py` |",
+        *more_speed(),
     ]
     return "\n".join(lines)
+
+
+def more_speed() -> list[str]:
+    """Return the rows of speed beyond a plain scan."""
+    evidence = {(r["what"], r["measure"]): r["median"] for r in rows("benchmarks/evidence.csv")}
+    video = {(r["what"], r["measure"]): r["value"] for r in rows("benchmarks/video.csv")}
+    copies = {(r["way"], r["hashes"], r["what"]): r["value"] for r in rows("benchmarks/duplicates.csv")}
+    explain = {r["what"]: r["median_or_share"] for r in rows("benchmarks/explain.csv")}
+    pictures = {r["what"]: r["value"] for r in rows("benchmarks/map.csv")}
+    full = evidence["scan --stability full", "pictures/s, steady"]
+    delay = video["live 640x480", "ms to the verdict, 95th percentile"]
+    return [
+        f"| `scan --stability full` | {full} pictures/s | 4 | `python benchmarks/evidence.py` |",
+        f"| `check` with everything, warm / fresh process | {evidence['check, everything, warm', 'ms a picture']} ms "
+        f"/ {evidence['check, everything, cold', 's']} s | 400 ms / 3 s | same |",
+        f"| `explain`, warm / fresh process | {float(explain['warm, seconds a picture']):.1f} "
+        f"/ {float(explain['cold, seconds a picture']):.1f} s | 5 s | `python benchmarks/explain.py` |",
+        f"| 1080p video, two frames a second checked | {video['video 1080p', 's of film per s']} x real time | 4 x "
+        "| `python benchmarks/video.py` |",
+        f"| live, 640 x 480, one face | {float(video['live 640x480', 'frames/s']):.0f} frames/s, 95 % within {delay} ms "
+        "| 15, 150 ms | same |",
+        f"| `map` of 5,000 pictures, PCA / UMAP | {float(pictures['map of 5000 pictures, PCA']):.0f} "
+        f"/ {float(pictures['map with UMAP, added up']):.0f} s | 180 s | `python benchmarks/map.py` |",
+        f"| `duplicates` among 1 / 10 million hashes | {float(copies['command', '1000000', 'seconds']):.0f} "
+        f"/ {float(copies['command', '10000000', 'seconds']):.0f} s, recall "
+        f"{float(copies['command', '1000000', 'recall at 3 bits']):.2f} | 60 s / -, .99 | `python benchmarks/duplicates.py` |",
+    ]
 
 
 def sections() -> dict[str, str]:

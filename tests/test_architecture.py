@@ -164,6 +164,7 @@ RANKS = {
     "faceproof.picture_map": 8,
     "faceproof.terminal_map": 8,
     "faceproof.hash_files": 8,
+    "faceproof.near_matches": 8,
     "faceproof.offline_config": 8,
     "faceproof.offline_page": 8,
     "faceproof.plots": 8,

@@ -52,7 +52,7 @@ def test_figures_are_the_files() -> None:
 @pytest.mark.parametrize(
     ("page", "heading", "count"),
     [
-        ("README.md", "## Use", 10),
+        ("README.md", "## Use", 11),
         ("README.md", "## Train, calibrate, evaluate", 3),
         ("docs/training.md", "again goes on.", 3),
     ],

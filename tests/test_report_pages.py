@@ -238,7 +238,8 @@ def test_the_commands_of_the_documentation(tmp_path: Path, folder: Path) -> None
     assert len(commands) >= 2
     shutil.copy(EXAMPLE, tmp_path / "portrait.jpg")
     (folder / "e.jpg").unlink()
-    shutil.copytree(folder, tmp_path / "pictures")
+    for name in ("pictures", "archive"):
+        shutil.copytree(folder, tmp_path / name)
     for command in commands:
         done = run_cli(*shlex.split(command)[1:], cwd=tmp_path)
         assert done.returncode == 0, done.stderr

@@ -31,6 +31,7 @@ from faceproof.cli_train import train
 from faceproof.cli_video import FpsOption, ResizeOption, ScenesOption
 
 if TYPE_CHECKING:
+    from faceproof.near_matches import Known
     from faceproof.scan import Options
 
 app = typer.Typer(
@@ -71,6 +72,15 @@ MetadataOption = Annotated[
 ReportMapsOption = Annotated[
     int,
     typer.Option("--report-maps", min=0, metavar="N", help="Pictures of the report with maps; seconds each."),
+]
+NearOption = Annotated[
+    str | None,
+    typer.Option(
+        "--near",
+        metavar="HASHES",
+        help="With --report: look for near matches in this file of `faceproof duplicates --hashes`.",
+        show_default=False,
+    ),
 ]
 STABILITY_HELP = "Perturb every face and see whether the answer holds: off, quick (3 ways) or full (10 ways)."
 MaxPixelsOption = Annotated[
@@ -160,6 +170,7 @@ def check(
         typer.Option("--report", metavar="FILE", help="Also write an HTML page to file or print.", show_default=False),
     ] = None,
     report_maps: ReportMapsOption = 8,
+    near: NearOption = None,
     fps: FpsOption = 2.0,
     scenes: ScenesOption = False,
     resize: ResizeOption = None,
@@ -178,6 +189,7 @@ def check(
     """
     from faceproof import terminal, terminal_video
     from faceproof.cli_video import Watcher, video_options
+    from faceproof.errors import UsageError
     from faceproof.reports import to_json
     from faceproof.video import is_video
     from faceproof.video_records import AnyResult, VideoResult
@@ -188,6 +200,8 @@ def check(
         else:
             terminal_video.card(result) if isinstance(result, VideoResult) else terminal.card(result)
 
+    if near is not None and report is None:
+        raise UsageError("--near is for a page; give its file with --report")
     watch = Watcher(pictures, video_options(fps, scenes, resize), annotate=annotate, timeline=timeline, json=json)
     options = _options(model, face_detector, fpr, min_face, max_pixels)
     checker = replace(options, alpha=alpha, stability=stability, metadata=metadata).checker()
@@ -196,8 +210,9 @@ def check(
 
         check_target(report)
         results = check_to_page(
-            pictures, checker, report, maps=report_maps, on_result=say, progress=terminal.counted, watch=watch
-        )
+            pictures, checker, report, maps=report_maps, known=_known(near), on_result=say,
+            progress=terminal.counted, watch=watch,
+        )  # fmt: skip
         if not json:
             terminal.note(f"report: {report}")
     else:
@@ -208,6 +223,16 @@ def check(
     watch.write()
     if any(result.status == "error" for result in results):
         raise typer.Exit(1)
+
+
+def _known(path: str | None) -> Known | None:
+    from faceproof import terminal
+    from faceproof.near_matches import Known
+
+    if path is None:
+        return None
+    with terminal.counted("hashes") as step:
+        return Known(path, step)
 
 
 @app.command()
@@ -261,6 +286,7 @@ def scan(
         ),
     ] = None,
     report_maps: ReportMapsOption = 8,
+    near: NearOption = None,
     model: ModelOption = None,
     face_detector: FaceDetectorOption = None,
     fpr: FprOption = None,
@@ -292,6 +318,9 @@ def scan(
         if out == "-":
             raise UsageError("--report is about a file of results; give one with --out")
         check_target(report)
+    elif near is not None:
+        raise UsageError("--near is for a page; give its file with --report")
+    known = _known(near)
     chosen = Inputs(inputs, all_files=all_files, videos=True)
     options = replace(
         _options(model, face_detector, fpr, min_face, max_pixels),
@@ -318,7 +347,7 @@ def scan(
     if prevalence is not None or summary is not None:
         terminal_prevalence.flags(tally.finish(), summary, hidden=quiet)
     if report is not None:
-        scan_to_page(flagged, options, out, report, maps=report_maps, progress=terminal.counted)
+        scan_to_page(flagged, options, out, report, maps=report_maps, known=known, progress=terminal.counted)
         if not quiet:
             terminal.note(f"report: {report}")
     if results.counts["error"]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 import os
+import re
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -31,7 +33,7 @@ from faceproof.inputs import IdSet, Inputs, Item, until_failure
 from faceproof.journals import cut_torn_line, lock, write_all
 from faceproof.tables import spreadsheet_safe
 
-__all__ = ["Duplicates", "Group", "HashFile", "Member", "find_duplicates", "hash_to_file", "open_hashes"]
+__all__ = ["Duplicates", "Group", "HashFile", "Member", "find_duplicates", "hash_to_file", "open_hashes", "read_hashes"]
 
 CSV_COLUMNS = ("cluster", "path", "hash", "distance", "view", "flat", "status", "error")
 _BEGINNING = b'{"path":"'
@@ -229,6 +231,30 @@ def open_hashes(
             raise OutputError(f"cannot use {path} ({err.strerror or err}); check the file, or choose another") from err
         raise
     return found
+
+
+def read_hashes(path: str | Path, step: Callable[[int, int], None] = lambda done, total: None) -> HashFile:
+    """Read a hash file of any kind, to look pictures up in; it is not changed, and may be written by others meanwhile.
+
+    Raises:
+        OutputError: it cannot be read, or holds no hashes.
+        MissingExtraError: PDQ without pdqhash.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file():
+            raise OutputError(f"{printable(path)} is no file; make one with faceproof duplicates --hashes {path.name}")
+        with path.open("rb") as stream:
+            found = re.match(rb'\{"path":.*?"kind":"(\w{1,9})"', stream.readline(1 << 20))
+            kind = found[1].decode() if found else ""
+            if kind not in KINDS:
+                raise OutputError(f"{printable(path)} holds no hashes; faceproof duplicates --hashes makes them")
+        file = HashFile(path, io.BytesIO(), HashOptions(kind), made=False)
+        for _, record in file.records(step=step):
+            file._take(record)
+    except OSError as err:
+        raise OutputError(f"cannot read {printable(path)} ({err.strerror or err}); check the file") from err
+    return file
 
 
 def hash_to_file(

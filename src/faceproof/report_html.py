@@ -18,6 +18,8 @@ from faceproof._version import VERSION
 from faceproof.explanation import Explanation
 from faceproof.explanation_html import MAP_STYLE, map_section
 from faceproof.extras import opencv
+from faceproof.hashing import HashedPicture
+from faceproof.near_matches import Near
 from faceproof.records import Face, ImageResult, Stability, Verdict
 from faceproof.report_video import video_article
 from faceproof.report_words import NOT_TESTED, Terms, guarantee, limits
@@ -85,12 +87,16 @@ class Entry:
         shown: (H, W, 3) uint8 RGB of any scale (`shrink`); None to show none.
         explanation: maps of the face that decides; None where there are none.
         notes: sentences on this picture, such as why there are no maps.
+        hashed: its perceptual hashes in all views; None where there are none.
+        near: what looks like it; None where it was compared with nothing.
     """
 
     result: AnyResult
     shown: npt.NDArray[np.uint8] | None = None
     explanation: Explanation | None = None
     notes: tuple[str, ...] = ()
+    hashed: HashedPicture | None = None
+    near: Near | None = None
 
 
 def page(entries: Sequence[Entry], terms: Terms, *, about: str = "", facts: object = None) -> str:
@@ -105,6 +111,7 @@ def page(entries: Sequence[Entry], terms: Terms, *, about: str = "", facts: obje
     records = [entry.result.to_dict() for entry in entries]
     explained = [None if one.explanation is None else one.explanation.to_dict() for one in entries]
     report = {"schema": REPORT_SCHEMA, **terms.to_dict(), "about": facts, "explanations": explained}
+    report["near_matches"] = [None if one.near is None else one.near.to_dict() for one in entries]
     body = "\n".join(_article(number, entry, terms) for number, entry in enumerate(entries, 1))
     rows = "".join(_row(name, _text(value)) for name, value in terms.rows)
     cannot = "".join(f"<li>{_text(limit)}</li>" for limit in limits(terms.card))
@@ -156,7 +163,25 @@ def _article(number: int, entry: Entry, terms: Terms) -> str:
     return f"""<article id="picture-{number}" data-verdict="{outcome}">
 <header><h2 class="path">{number}. {_text(result.path)}</h2>{_banner(result, outcome, terms)}</header>
 <div>{figure}</div><div>{detail}{f"<h3>Notes</h3><ul>{notes}</ul>" if notes else ""}</div>
-{maps}<div class="wide"><h3>The file</h3><table>{rows}</table></div></article>"""
+{maps}<div class="wide"><h3>The file</h3><table>{rows}</table>{"" if entry.near is None else _near(entry.near)}</div></article>"""
+
+
+def _near(near: Near) -> str:
+    """What looks like the picture: neither answer gains by it, but an earlier copy may tell more than this file."""
+    others = f"{near.among} other picture{'' if near.among == 1 else 's'}"
+    if near.flat:
+        said = "It is so flat that pictures of this kind have no telling hash; it was compared with none."
+    elif not near.total:
+        said = f"Among {others} none is within {near.radius} bits of it ({near.kind}, turned and mirrored copies included)."
+    else:
+        said = (
+            f"Of {others}, {near.total} within {near.radius} bits of it ({near.kind}). They are no evidence for either answer; "
+            "an older or larger copy may be the better one to test."
+        )
+    rows = "".join(_row(f"{one.distance} bits, {one.view}", _text(one.path)) for one in near.nearest)
+    if near.total > len(near.nearest):
+        rows += _row("", f"and {near.total - len(near.nearest)} more")
+    return f"<h3>Near matches</h3><p>{_text(said)}</p>{f'<table class=near>{rows}</table>' if rows else ''}"
 
 
 def _banner(result: ImageResult, outcome: str, terms: Terms) -> str:

@@ -9,14 +9,16 @@ import heapq
 import html
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from faceproof.errors import OutputError, PictureError, UsageError
 from faceproof.explanation import explain_loaded
+from faceproof.hashing import hash_picture
 from faceproof.images import PictureSource, printable
+from faceproof.near_matches import Known, near_matches
 from faceproof.pipeline import FaceChecker
 from faceproof.records import STATUSES
 from faceproof.report_html import WORDS, Entry, page, shrink
@@ -58,6 +60,7 @@ def check_to_page(
     out: str | Path,
     *,
     maps: int = MAPPED,
+    known: Known | None = None,
     on_result: Callable[[AnyResult], None] = lambda result: None,
     progress: Progress = _silent,
     watch: Watch = check_video,
@@ -69,6 +72,7 @@ def check_to_page(
         checker: to check them with.
         out: the page's file; replaced as a whole.
         maps: the first so many judged pictures get maps of the face that decides, each with its deletion test.
+        known: hashes to look for near matches in, beside the pictures of the page.
         on_result: called with each result as it comes.
         progress: shows how far the maps are.
         watch: checks a video.
@@ -82,8 +86,8 @@ def check_to_page(
     entries: list[Entry] = []
     for picture in pictures:
         left = maps - sum(entry.explanation is not None for entry in entries)
-        entries.append(_entry(picture, checker, on_result, progress if left > 0 else None, watch))
-    write_atomically(out, page(entries, Terms.of(checker)))
+        entries.append(_entry(picture, checker, on_result, progress if left > 0 else None, watch, _kind(known)))
+    write_atomically(out, page(_with_near(entries, known), Terms.of(checker)))
     return [entry.result for entry in entries]
 
 
@@ -93,8 +97,9 @@ def _entry(
     on_result: Callable[[AnyResult], None],
     progress: Progress | None,
     watch: Watch,
+    kind: str,
 ) -> Entry:
-    """Check one picture or video; with `progress`, make a picture's maps."""
+    """Check one picture or video; with `progress`, make a picture's maps. `kind`: of its perceptual hash."""
     if isinstance(picture, (str, os.PathLike)) and is_video(picture):
         video = watch(checker, os.fspath(picture))
         on_result(video)
@@ -108,15 +113,24 @@ def _entry(
         return Entry(result)
     result = checker.check_loaded(loaded)
     on_result(result)
-    shown = shrink(loaded.pixels)
+    entry = Entry(result, shrink(loaded.pixels), hashed=hash_picture(loaded.pixels, kind, views=True))
     if result.decisive is None:
-        return Entry(result, shown)
+        return entry
     if progress is None:
-        return Entry(
-            result, shown, None, ("no maps were made of this picture; the command faceproof explain makes them",)
-        )
+        return replace(entry, notes=("no maps were made of this picture; the command faceproof explain makes them",))
     with progress("maps") as step:
-        return Entry(result, shown, explain_loaded(loaded, result, checker, on_step=step))
+        return replace(entry, explanation=explain_loaded(loaded, result, checker, on_step=step))
+
+
+def _kind(known: Known | None) -> str:
+    return "phash" if known is None else known.kind
+
+
+def _with_near(entries: Sequence[Entry], known: Known | None) -> list[Entry]:
+    """The entries with what looks like them, among each other and in `known`."""
+    pictures = [(entry.result.path, entry.hashed) for entry in entries]
+    found = near_matches(pictures, _kind(known), known)
+    return [replace(entry, near=near) for entry, near in zip(entries, found, strict=True)]
 
 
 class Flagged:
@@ -160,6 +174,7 @@ def scan_to_page(
     out: str | Path,
     *,
     maps: int = MAPPED,
+    known: Known | None = None,
     progress: Progress = _silent,
 ) -> None:
     """Write one page about a scan: its counts, and its most suspicious pictures checked again in full.
@@ -170,6 +185,7 @@ def scan_to_page(
         results: the scan's file, which the page names with its hash.
         out: the page's file; replaced as a whole.
         maps: the first so many pictures get maps.
+        known: hashes to look for near matches in, beside the pictures of the page.
         progress: shows how far it is.
 
     Raises:
@@ -184,7 +200,7 @@ def scan_to_page(
     with progress("flagged pictures") as step:
         for done, record in enumerate(top):
             step(done, len(top))
-            entries.append(_again(record, checker, options.video, with_maps=done < maps))
+            entries.append(_again(record, checker, options.video, _kind(known), with_maps=done < maps))
         step(len(top), len(top))
     facts = {
         "results": printable(Path(results).name),
@@ -194,13 +210,16 @@ def scan_to_page(
         "models": dict(flagged.models),
         "shown": len(entries),
     }
-    write_atomically(out, page(entries, Terms.of(checker), about=_counts(facts, checker.rule.fpr), facts=facts))
+    about = _counts(facts, checker.rule.fpr)
+    write_atomically(out, page(_with_near(entries, known), Terms.of(checker), about=about, facts=facts))
 
 
-def _again(record: Mapping[str, Any], checker: FaceChecker, video: VideoOptions, *, with_maps: bool) -> Entry:
+def _again(
+    record: Mapping[str, Any], checker: FaceChecker, video: VideoOptions, kind: str, *, with_maps: bool
+) -> Entry:
     """Check a flagged picture once more, and say where that differs from the scan."""
     watch = functools.partial(check_video, options=video)
-    entry = _entry(record["path"], checker, lambda result: None, _silent if with_maps else None, watch)
+    entry = _entry(record["path"], checker, lambda result: None, _silent if with_maps else None, watch, kind)
     result, notes = entry.result, [f"in the scan: {record['verdict']}, probability {record['probability']:.3f}"]
     if result.status == "error":
         notes.append(
