@@ -500,7 +500,9 @@ def test_drop_and_paste(page: Any, face_jpeg: bytes) -> None:
 
 def test_keyboard_alone(chromium: Any, folder: Path) -> None:
     """Tab reaches both ways in, Enter opens them, Escape closes the camera."""
-    asked = "document.getElementById('file').onclick = (e) => { e.preventDefault(); document.body.dataset.asked = 1; }"
+    asked = """() => {
+      document.getElementById("file").onclick = (event) => { event.preventDefault(); document.body.dataset.asked = 1; };
+    }"""
     with served(folder) as server, tabs(chromium, permissions=["camera"]) as context:
         page = opened(context, server.url)
         page.evaluate(asked)
