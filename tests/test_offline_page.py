@@ -498,16 +498,25 @@ def test_drop_and_paste(page: Any, face_jpeg: bytes) -> None:
         assert record["status"] == "ok"
 
 
-def test_keyboard_alone(chromium: Any, folder: Path, face_jpeg: bytes, tmp_path: Path) -> None:
-    (tmp_path / "face.jpg").write_bytes(face_jpeg)
-    with served(folder) as server, tabs(chromium) as context:
+def test_keyboard_alone(chromium: Any, folder: Path) -> None:
+    """Tab reaches both ways in, Enter opens them, Escape closes the camera."""
+    asked = """() => {
+      document.getElementById("file").onclick = (event) => { event.preventDefault(); document.body.dataset.asked = 1; };
+    }"""
+    with served(folder) as server, tabs(chromium, permissions=["camera"]) as context:
         page = opened(context, server.url)
+        page.evaluate(asked)
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.id") == "choose"
-        with page.expect_file_chooser(timeout=WAIT) as chooser:
-            page.keyboard.press("Enter")
-        chooser.value.set_files(str(tmp_path / "face.jpg"))
-        answered(page, 1)
+        page.keyboard.press("Enter")
+        until(page, "document.body.dataset.asked === '1'")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.id") == "camera"
+        page.keyboard.press("Enter")
+        until(page, "document.activeElement.id === 'shoot'")
+        page.keyboard.press("Escape")
+        until(page, "document.activeElement.id === 'camera'")
+        assert page.is_hidden("#live")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from faceproof import FaceChecker
 from faceproof.curves import Calibration, Isotonic, Platt, Temperature
 from faceproof.detectors.crops import cut
+from faceproof.detectors.store import model_folder
 from faceproof.faces.alignment import TEMPLATE, align, crop_quad, similarity
 from faceproof.faces.detection import DetectedFace, RetinaFace, _anchors, _decode
 from faceproof.faces.quality import measure
@@ -249,6 +251,21 @@ def test_verdicts(page: Any, config: dict[str, Any], checker: FaceChecker, score
     assert found["alarm"] == own.alarm
     assert found["reasons"] == list(own.reasons)
     assert [(e["name"], e["sentence"]) for e in found["evidence"]] == [(e.name, e.sentence) for e in own.evidence]
+
+
+def test_a_model_by_itself(page: Any, tmp_path: Path) -> None:
+    """Without a fusion beside it the card's curve and conformal scores decide."""
+    shutil.copytree(model_folder(None), tmp_path / "alone")
+    (tmp_path / "alone" / "fusion.json").unlink()
+    alone = FaceChecker(tmp_path / "alone", fpr=0.05, alpha=0.1)
+    config = page_config(alone)
+    assert config["combiner"]["start"] is None
+    for score in (-5.0, -1.0, 0.7, 3.0, 5.0):
+        own = alone._verdict({"supervised": score}, (), (), ())
+        given = {"scores": {"supervised": score}, "config": config}
+        found = run(page, "return V.decide(given.scores, [], [], given.config);", given)
+        assert (found["verdict"], found["reasons"]) == (own.label, list(own.reasons))
+        assert found["probability"] == pytest.approx(own.probability, abs=1e-12)
 
 
 def test_alignment_evidence(page: Any, config: dict[str, Any], checker: FaceChecker) -> None:

@@ -6,23 +6,21 @@ The JavaScript (`pages/offline/`) holds the algorithms; every number and sentenc
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
 import io
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from faceproof._version import VERSION
+from faceproof.detectors.folders import whole_folder
 from faceproof.detectors.store import DEFAULT_MODEL, model_folder
-from faceproof.errors import OutputError, UsageError
+from faceproof.errors import UsageError
 from faceproof.faces.detection import retinaface_weights
 from faceproof.faces.quality import Gates
 from faceproof.html_parts import escaped, table
@@ -101,7 +99,7 @@ def write_page(
     folder = DEFAULT_MODEL if model is None else os.fspath(model)
     checker = FaceChecker(folder, fpr=fpr, alpha=alpha, gates=gates, limits=max_limits, metadata=False)
     files = page_files(checker, model_folder(folder), runtime)
-    with _new_folder(target, overwrite=overwrite) as work:
+    with whole_folder(target, lambda: _check_free(target, overwrite=overwrite), "page") as work:
         for name, data in files.items():
             (work / name).write_bytes(data)
     sizes = {name: len(data) for name, data in sorted(files.items())}
@@ -120,7 +118,7 @@ def page_files(checker: FaceChecker, folder: Path, runtime: str | os.PathLike[st
     found = read_runtime(runtime)
     heavy = {
         # Packed: plain file servers do not, and the page unpacks it in a fraction of what loading it takes.
-        "runtime.wasm.gz": gzip.compress(found.wasm, 9, mtime=0),
+        "runtime.wasm.gz": gzip.compress(found.wasm, 6, mtime=0),
         "faces.onnx": retinaface_weights(),
         "model.onnx": (folder / card.file).read_bytes(),
     }
@@ -204,7 +202,8 @@ def _about(checker: FaceChecker) -> str:
         for name, text in terms.rows
         if name != "made"
     )
-    data = [(row["source"], row["label"], row["pictures"], row["licence"]) for row in raw["training"]["data"]]
+    columns = ("source", "label", "pictures", "licence")
+    data = [[row.get(name, "") for name in columns] for row in raw["training"].get("data", [])]
     return f"""<h2>What the command line looks at and this page does not</h2>{_list(NOT_LOOKED_AT.values())}
 <p>All else is the same: <code>faceproof check --no-metadata --stability off</code> gives the same verdict, but for what
 browsers decode differently.</p>
@@ -213,7 +212,7 @@ browsers decode differently.</p>
 <details open><summary>What this can and cannot say</summary>{_list(limits(checker.card))}</details>
 <details><summary>The model: {escaped(checker.card.identity)}</summary>
 <p>{escaped(raw.get("description", ""))}</p><p>{escaped(raw["licence"])}</p>
-{table(("source", "label", "pictures", "licence"), data, caption="trained on")}
+{table(columns, data, caption="trained on")}
 <p><a href="card.json">the whole card</a>, <a href="licences.txt">licences of what is inside this page</a></p></details>
 <p class="soft">faceproof {escaped(VERSION)}, onnxruntime-web {RUNTIME_VERSION}</p>"""
 
@@ -239,30 +238,6 @@ def _licences(checker: FaceChecker) -> str:
     )
 
 
-@contextlib.contextmanager
-def _new_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Give a folder to write into; it becomes `out` when the block ends well, and vanishes otherwise."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as err:
-        raise _cannot_write(out, err) from err
-    try:
-        inner = work / "page"  # mkdtemp's own folder is closed to others; a page's must not be
-        inner.mkdir()
-        yield inner
-        _check_free(out, overwrite=overwrite)
-        if out.exists():
-            out.rename(work / "replaced")
-        inner.rename(out)
-    except OSError as err:
-        raise _cannot_write(out, err) from err
-    finally:
-        if (work / "replaced").exists() and not out.exists():
-            (work / "replaced").rename(out)  # stopped between the two renames: the old page comes back
-        shutil.rmtree(work, ignore_errors=True)
-
-
 def _check_free(out: Path, *, overwrite: bool) -> None:
     """Raise UsageError where a page must not be written."""
     if not os.path.lexists(out):
@@ -286,9 +261,3 @@ def _is_page(folder: Path) -> bool:
         return config["schema_page"] == PAGE_SCHEMA and {entry.name for entry in folder.iterdir()} <= known
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
-
-
-def _cannot_write(out: Path, err: OSError) -> OutputError:
-    return OutputError(
-        f"cannot write the page {printable(out)} ({err.strerror or err}); check the disk's space and the folder's mode"
-    )

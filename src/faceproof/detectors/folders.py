@@ -9,14 +9,14 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from faceproof.errors import FaceproofError, ModelError, OutputError, UsageError
 from faceproof.images import printable
 
-__all__ = ["group_key", "new_folder", "training_groups", "write_card", "write_groups"]
+__all__ = ["group_key", "new_folder", "training_groups", "whole_folder", "write_card", "write_groups"]
 
 GROUPS_FILE = "groups.txt"
 MAX_GROUPS_BYTES = 256 * 1024 * 1024
@@ -91,25 +91,41 @@ def new_folder(out: str | os.PathLike[str], *, overwrite: bool = False) -> Itera
         OutputError: the disk does not take it.
     """
     out = Path.cwd() / out
-    _check_free(out, overwrite=overwrite)
+    with whole_folder(out, lambda: _check_free(out, overwrite=overwrite), "model") as work:
+        yield work
+
+
+@contextlib.contextmanager
+def whole_folder(out: Path, check: Callable[[], None], what: str) -> Iterator[Path]:
+    """Give a folder to write into; it becomes `out` when the block ends well, and vanishes otherwise.
+
+    Args:
+        out: absolute path; its parent is made if it is missing.
+        check: raises where `out` must not be written; called before and after the block.
+        what: is written, in one word.
+
+    Raises:
+        OutputError: the disk does not take it.
+    """
+    check()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     except OSError as err:
-        raise _cannot_write(out, err) from err
+        raise _cannot_write(out, what, err) from err
     try:
-        inner = work / "model"  # mkdtemp's own folder is closed to others; a model's need not be
+        inner = work / what  # mkdtemp's own folder is closed to others; what is written need not be
         inner.mkdir()
         yield inner
-        _check_free(out, overwrite=overwrite)
+        check()
         if out.exists():
             out.rename(work / "replaced")
         inner.rename(out)
     except OSError as err:
-        raise _cannot_write(out, err) from err
+        raise _cannot_write(out, what, err) from err
     finally:
         if (work / "replaced").exists() and not out.exists():
-            (work / "replaced").rename(out)  # stopped between the two renames: the old model comes back
+            (work / "replaced").rename(out)  # stopped between the two renames: what was there comes back
         shutil.rmtree(work, ignore_errors=True)
 
 
@@ -142,7 +158,8 @@ def _model_files(folder: Path) -> set[str]:
         return set()
 
 
-def _cannot_write(out: Path, err: OSError) -> FaceproofError:
+def _cannot_write(out: Path, what: str, err: OSError) -> FaceproofError:
+    reason = err.strerror or err
     return OutputError(
-        f"cannot write the model {printable(out)} ({err.strerror or err}); check the disk's space and the folder's mode"
+        f"cannot write the {what} {printable(out)} ({reason}); check the disk's space and the folder's mode"
     )

@@ -32,7 +32,6 @@ function give_up(message) {
   say(message, "failed");
   $("bar").hidden = true;
   for (const button of document.querySelectorAll("#drop button")) button.disabled = true;
-  for (const { name } of [...waiting.values()]) console.warn(`${name}: ${message}`);
   for (const { article } of waiting.values()) article.remove();
   waiting.clear();
 }
@@ -87,7 +86,8 @@ const answers = {
   },
 };
 
-function take(files) {
+async function take(files) {
+  await started;
   if (failed) { say(failed, "failed"); return; }
   for (const file of files) {
     const id = (next += 1), name = file.name || "pasted picture";
@@ -165,7 +165,10 @@ async function keep_offline() {
     return;
   }
   try {
-    await navigator.serviceWorker.register("sw.js");
+    const installing = (await navigator.serviceWorker.register("sw.js")).installing;
+    installing?.addEventListener("statechange", () => {
+      if (installing.state === "redundant") told.textContent = "Not kept for offline use: a file of the page could not be stored.";
+    });
     await navigator.serviceWorker.ready;
     told.textContent = "Kept on this device: the page works without a connection now.";
     document.body.dataset.offline = "ready";
@@ -232,4 +235,4 @@ for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
     if (kind === "drop") take(pictures(event.dataTransfer?.files));
   });
 }
-begin();
+const started = begin();
