@@ -114,7 +114,9 @@ def killed(engine: str, what: str, command: Sequence[str], out: Path, seconds: f
         time.sleep(seconds)
         everything = process.children(recursive=True)
         if what == "worker":
-            while not (workers := workers_of(process, engine)):
+            while not (workers := workers_of(process, engine) if child.poll() is None else []):
+                if child.poll() is not None:
+                    raise SystemExit(f"{engine} was over before a worker could be killed; take more --kill-count")
                 time.sleep(1)
             workers[0].kill()
             code = child.wait(600)
