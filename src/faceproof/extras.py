@@ -45,6 +45,8 @@ def require(extra: str, module: str | None = None) -> ModuleType:
         MissingExtraError: the module is absent, or present and broken (the cause is named).
     """
     name = module or EXTRAS[extra][0]
+    if name.startswith("onnxruntime"):
+        no_telemetry()
     try:
         return importlib.import_module(name)
     except ImportError as err:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from faceproof.errors import MissingExtraError, ModelError, UsageError, unknown_name
-from faceproof.extras import require
+from faceproof.extras import no_telemetry, require
 
 __all__ = ["AUTO", "RUNTIMES", "Program", "Session", "installed", "named", "open_session", "processor_flags", "taking"]
 
@@ -69,6 +69,7 @@ class OnnxSession:
     name = "onnxruntime"
 
     def __init__(self, program: Program, threads: int) -> None:
+        no_telemetry()
         try:
             import onnxruntime
         except ImportError as err:

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from faceproof.detectors.card import Card, read_card
 from faceproof.errors import ModelError, UsageError
-from faceproof.extras import no_telemetry
 from faceproof.runtimes import Program, Session, open_session
 
 __all__ = ["CropNetwork", "OnnxDetector"]
@@ -67,7 +66,6 @@ class CropNetwork:
         runtime: str | None = None,
         session: Session | None = None,
     ) -> None:
-        no_telemetry()
         self.card = card
         self._session = session or open_session(_program(Path(folder), card), runtime=runtime, threads=threads)
         self.outputs: tuple[str, ...] = self._session.outputs
