@@ -52,8 +52,8 @@ def test_figures_are_the_files() -> None:
 @pytest.mark.parametrize(
     ("page", "heading", "count"),
     [
-        ("README.md", "## Use", 11),
-        ("README.md", "## Train, calibrate, evaluate", 3),
+        ("README.md", "## Use", 13),
+        ("README.md", "## Train, calibrate, evaluate", 7),
         ("docs/training.md", "again goes on.", 3),
     ],
 )
@@ -64,9 +64,9 @@ def test_shell_lines_parse(page: str, heading: str, count: int) -> None:
     lines = [line.split("#")[0].strip() for line in block[1].splitlines() if not line.startswith("pip install")]
     assert len(lines) == count
     for line in lines:
-        found = re.search(r"faceproof (\w+)([^|]*)", line)
+        found = re.search(r"faceproof (\w+(?: openai| push)?)([^|]*)", line)
         assert found, line
-        text = run_cli(found[1], "--help", env={"COLUMNS": "200"}).stdout
+        text = run_cli(*found[1].split(), "--help", env={"COLUMNS": "200"}).stdout
         for option in re.findall(r"--[a-z-]+", found[2]):
             assert option in text, (line, option)
 
@@ -86,6 +86,13 @@ def test_python_block_runs() -> None:
         "docs/architecture.md",
         "docs/training.md",
         "docs/perturbations.md",
+        "docs/import.md",
+        "docs/generate.md",
+        "docs/models.md",
+        "docs/mobile.md",
+        "docs/serve.md",
+        "docs/page.md",
+        "docs/many-machines.md",
         "CONTRIBUTING.md",
         "examples/README.md",
         "results/README.md",
