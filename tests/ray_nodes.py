@@ -31,7 +31,8 @@ class Cluster:
     def __init__(self, env: Mapping[str, str], *cpus: int, before: str = "") -> None:
         self._env, self._before = dict(env), before
         self._folder = Path(tempfile.mkdtemp(prefix="fp-", dir="/tmp"))  # Unix sockets have short names
-        self.address = f"127.0.0.1:{free_port()}"
+        # Below the ports the system hands out: Ray's own servers share ports, and one of them may get the same.
+        self.address = f"127.0.0.1:{20000 + free_port() % 10000}"
         self.nodes: list[str] = []
         self._cpus = cpus
 
