@@ -26,7 +26,8 @@ from faceproof.runtimes import OnnxSession, Program  # noqa: E402
 from faceproof.torch_graph import OPERATORS, GraphModule  # noqa: E402
 from tests.small_models import SIZE, folder_of, network, random_weights  # noqa: E402
 
-pytestmark = pytest.mark.slow
+# The converters warn as they are imported, of torch and of themselves; as errors that would break them half-way.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 SHIPPED = shipped_models()[DEFAULT_MODEL]
 BACKBONES = {
     "small-cnn": 64,
