@@ -136,7 +136,8 @@ def train_model(job: Job, recipe: Recipe, *, watcher: Watcher | None = None, ove
     watcher = watcher if watcher and first_process() else Silent()
     if (job.out / "model").exists() and not overwrite:
         raise UsageError(f"{job.out / 'model'} exists: this run is finished; --overwrite packages it again")
-    _ = teacher_of(recipe), check_storage(job.storage)  # refused now, not when faces are found
+    check_storage(job.storage)  # refused now, not when faces are found; the teacher too
+    teacher_of(recipe)
     val, pool = job.located(job.val_split), job.located(job.train_split)
     for split, found in ((job.train_split, pool), (job.val_split, val)):
         watcher.note(
