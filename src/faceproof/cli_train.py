@@ -64,7 +64,7 @@ def train(
     ] = "auto",
     workers: Annotated[int, typer.Option("--workers", "-j", min=0, help="Processes reading pictures, per device.")] = 1,
     storage: Annotated[
-        str, typer.Option("--storage", help="How the model's weights are stored: float16, or int8 (half of that).")
+        str, typer.Option("--storage", help="How the model's weights are stored: float16, or int8 (smaller).")
     ] = "float16",
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard logs to DIR/tb.")] = False,
     drop_straddling: Annotated[

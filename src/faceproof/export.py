@@ -24,9 +24,11 @@ __all__ = ["STORAGE", "Embedding", "check_storage", "parity", "to_onnx"]
 
 MIN_HALF = 256
 """Tensors with fewer elements stay in float32: nothing to gain, and biases like precision."""
+MIN_EIGHT = 2**17
+"""Dense layers with fewer weights stay in float16: they take little, and lie early, where rounding costs most."""
 STORAGE = {
     "float16": "weights stored as float16, computed in float32",
-    "int8": "weights of dense layers stored as int8, a scale per channel, others as float16; computed in float32",
+    "int8": "weights of large layers stored as int8, a scale per channel, others as float16; computed in float32",
 }
 """How weights can be stored, and what a card says of it."""
 
@@ -159,7 +161,7 @@ def _store_small(model: object, *, eight_bits: bool) -> None:
         if values.dtype != np.float32 or values.size < MIN_HALF:
             continue
         name = tensor.name
-        if name in dense and len(values) > 1:  # one channel is the head, seen as a map
+        if name in dense and values.size >= MIN_EIGHT:
             whole, scale = _eight_bits(values)
             tensor.CopyFrom(onnx.numpy_helper.from_array(whole, name + ".int8"))
             scales.append(onnx.numpy_helper.from_array(scale, name + ".scale"))
@@ -174,10 +176,7 @@ def _store_small(model: object, *, eight_bits: bool) -> None:
 
 
 def _dense_weights(graph: object) -> frozenset[str]:
-    """Names of the weights of convolutions over all channels: nearly all of a network's size.
-
-    Depthwise ones have few weights a channel and are what rounding hurts most; they, and the last layer, stay finer.
-    """
+    """Names of the weights of convolutions over all channels: nearly all of a network's size, in few of its layers."""
     return frozenset(
         node.input[1]
         for node in graph.node  # type: ignore[attr-defined]
