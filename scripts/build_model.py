@@ -132,10 +132,11 @@ def said(run: Path, what: str) -> str:
 
 
 def sentences(teacher: str, loss: dict[str, Any]) -> list[str]:
-    """What a card says of the loss, AUC of the teacher minus its own."""
+    """What a card says of the loss: the teacher's figures minus its own."""
     return [
-        f"Distilled from {teacher}, which has an AUC on {split} that is {lost['auc'][0]:+.4f} away "
-        f"({lost['auc'][1]:+.4f} to {lost['auc'][2]:+.4f}; above 0 the teacher is better)."
+        f"Distilled from {teacher}, it loses on {split} {lost['auc'][0]:+.4f} of AUC ({lost['auc'][1]:+.3f} to "
+        f"{lost['auc'][2]:+.3f}) and {lost['tpr_at_fpr_1'][0]:+.3f} of TPR at FPR 1 % "
+        f"({lost['tpr_at_fpr_1'][1]:+.2f} to {lost['tpr_at_fpr_1'][2]:+.2f}) against it; below 0 is a gain."
         for split, lost in loss.items()
         if " after " not in split
     ]

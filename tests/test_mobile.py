@@ -41,7 +41,10 @@ def test_its_card_states_the_loss() -> None:
             assert low <= value <= high
             assert abs(value) < 0.2
     words = " ".join(raw["limits"])
-    assert f"{lost['unseen']['auc'][0]:+.4f}" in words
+    for split in ("val", "unseen"):
+        auc, tpr = (lost[split][metric][0] for metric in ("auc", "tpr_at_fpr_1"))
+        assert f"on {split} {auc:+.4f} of AUC" in words
+        assert f"{tpr:+.3f} of TPR at FPR 1 %" in words
     assert "alarm" in words
     assert raw["training"]["recipe"]["teacher"] == DEFAULT_MODEL
 
@@ -76,8 +79,7 @@ def test_it_is_used_like_the_default() -> None:
     assert face["verdict"] == card.raw["selftest"]["verdict"]
     assert NAME in run_cli("models").stdout
     assert "int8" in run_cli("models", NAME, "--json").stdout
-    with FaceChecker(NAME) as checker:
-        tested = checker.check(SELF_TEST).decisive
+    tested = FaceChecker(NAME).check(SELF_TEST).decisive
     assert tested is not None
     assert tested.verdict.score == pytest.approx(card.raw["selftest"]["score"], abs=0.35)
 
