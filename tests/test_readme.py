@@ -55,6 +55,7 @@ def test_figures_are_the_files() -> None:
         ("README.md", "## Use", 13),
         ("README.md", "## Train, calibrate, evaluate", 7),
         ("docs/training.md", "again goes on.", 3),
+        ("docs/training.md", "is made of both:", 1),
     ],
 )
 def test_shell_lines_parse(page: str, heading: str, count: int) -> None:

@@ -53,6 +53,9 @@ GOOD: dict[str, st.SearchStrategy[Any]] = {
     "average": st.floats(0, 0.99999),
     "keep": st.sampled_from(["last", "best"]),
     "seed": st.integers(0, 2**32 - 1),
+    "teacher": st.none() | st.sampled_from(["lite2-208", "models/ü"]),
+    "teacher_weight": _numbers(0, 1),
+    "temperature": _numbers(0.1, 100),
 }
 
 
@@ -126,6 +129,9 @@ def _computes(recipe: Recipe) -> None:
         ({"samples": 10**5000}, "samples must .* not a number of thousands of digits"),
         ({"samples": 100}, "100 samples are fewer than 8 epochs of one batch of 32"),
         ({"seed": -1}, "seed must lie between 0"),
+        ({"teacher": ""}, "teacher must be a name, not ''"),
+        ({"teacher_weight": 1.5}, "teacher_weight must lie between 0 and 1, not 1.5"),
+        ({"temperature": 0}, "temperature must lie between 0.1 and 100, not 0"),
         ({"trained_layers": -3}, "trained_layers must lie between 0"),
         ({"mean": [0.5]}, "mean must be three numbers"),
         ({"std": [0, 0, 0]}, "a channel of std must lie between 0.001"),

@@ -762,10 +762,10 @@ def test_processes_share_batches_with_both_classes(world: int, data: Landmarked)
     def seen(size: int, rank: int) -> list[list[tuple[float, float]]]:
         run = object.__new__(training._Run)
         run.recipe, run.data, run.device, run.fabric = TINY, data, CPU, _Several(size, rank)
-        run.watcher, run.state = Log(), checkpoints.State("")
+        run.watcher, run.state, run.teacher = Log(), checkpoints.State(""), None
         return [
             list(zip(images.flatten(1).double().sum(1).tolist(), labels.tolist(), strict=True))
-            for _, images, labels, _ in run._batches(5)
+            for _, (images, labels, _), _ in run._batches(5)
         ]
 
     alone, parts = seen(1, 0), [seen(world, rank) for rank in range(world)]

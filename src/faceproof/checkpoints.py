@@ -148,6 +148,7 @@ def restore(
 def _same(path: Path, theirs: Mapping[str, object], recipe: Described, same_data: bool) -> None:
     """Raise UsageError where a checkpoint is another run's."""
     ours = recipe.to_dict()
+    theirs = type(recipe)().to_dict() | dict(theirs)  # a field younger than the checkpoint had its default
     differ = [key for key in {**ours, **theirs} if theirs.get(key) != ours.get(key)]
     other = [f"{key} {theirs.get(key)!r} (asked: {ours.get(key)!r})" for key in differ]
     if other:

@@ -63,6 +63,9 @@ def train(
         str, typer.Option("--precision", help="auto (bf16 on CUDA), 32-true, bf16-mixed or 16-mixed.")
     ] = "auto",
     workers: Annotated[int, typer.Option("--workers", "-j", min=0, help="Processes reading pictures, per device.")] = 1,
+    storage: Annotated[
+        str, typer.Option("--storage", help="How the model's weights are stored: float16, or int8 (smaller).")
+    ] = "float16",
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard logs to DIR/tb.")] = False,
     drop_straddling: Annotated[
         bool, typer.Option("--drop-straddling", help="Keep groups of several splits in the one furthest from fitting.")
@@ -110,7 +113,7 @@ def train(
             samples=samples, out=folder, train_split=train_split, val_split=val_split,
             command=shlex.join(["faceproof", *sys.argv[1:]]),
             device=Device(accelerator, int(devices) if devices.isdecimal() else devices, precision, workers),
-            skip_unreadable=skip_unreadable, counted=shown.counted,
+            storage=storage, skip_unreadable=skip_unreadable, counted=shown.counted,
         )  # fmt: skip
         signal.signal(signal.SIGINT, shown.press)
         try:

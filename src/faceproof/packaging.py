@@ -19,17 +19,18 @@ from faceproof._version import VERSION
 from faceproof.datasets import Sample, pool_digest
 from faceproof.detectors.card import CARD_SCHEMA, Card, read_card
 from faceproof.detectors.crops import cut
-from faceproof.detectors.folders import new_folder, write_card, write_groups
+from faceproof.detectors.folders import new_folder, training_groups, write_card, write_groups
 from faceproof.detectors.onnx import OnnxDetector
 from faceproof.doctor import SELF_TEST
 from faceproof.evaluation import report
-from faceproof.export import parity, to_onnx
+from faceproof.export import STORAGE, parity, to_onnx
 from faceproof.faces.alignment import EYE_DISTANCE, TEMPLATE
 from faceproof.heldout import HeldOut, Progress, scored
 from faceproof.images import load, printable
 from faceproof.pipeline import FaceChecker
 from faceproof.recalibration import FPRS, fields, fit
 from faceproof.recipes import Recipe
+from faceproof.teachers import teacher_of
 
 __all__ = ["Provenance", "package"]
 
@@ -81,6 +82,7 @@ def package(
     method: str = "auto",
     overwrite: bool = False,
     version: str = "1",
+    storage: str = "float16",
     progress: Progress = lambda done, total: None,
 ) -> Card:
     """Export, calibrate on held-out pictures, and write a model folder with its card.
@@ -93,6 +95,7 @@ def package(
         method: of calibration ("auto": lowest cross-fitted NLL).
         overwrite: replace an older model there.
         version: of the model.
+        storage: of its weights (export.STORAGE).
         progress: called with pictures scored and in all.
 
     Raises:
@@ -101,8 +104,9 @@ def package(
         OutputError: the disk does not take it.
     """
     with new_folder(out, overwrite=overwrite) as folder:
-        to_onnx(network, source.recipe.size, folder / "model.onnx")
+        to_onnx(network, source.recipe.size, folder / "model.onnx", storage=storage)
         raw = _first(source, folder, Path.cwd().joinpath(out).name, version)
+        raw["output"] = f"(N, 1) float32 score; {STORAGE[storage]}"
         write_card(folder, raw)
         checker = FaceChecker(folder)
         held = scored(held, checker, progress)
@@ -122,6 +126,8 @@ def package(
 def _first(source: Provenance, folder: Path, name: str, version: str) -> dict[str, Any]:
     """The card before calibration."""
     recipe, weights = source.recipe, (folder / "model.onnx").read_bytes()
+    teacher = teacher_of(recipe)
+    taught = (training_groups(teacher.folder) or ()) if teacher else ()
     counted = Counter((s.label, s.generator, s.source, s.licence) for s in source.pool)
     generators = sorted({s.generator for s in source.pool if s.label})
     return {
@@ -141,7 +147,7 @@ def _first(source: Provenance, folder: Path, name: str, version: str) -> dict[st
             "mean": list(recipe.mean), "std": list(recipe.std), "template": "faceproof-5pt/1",
             "eye_distance": EYE_DISTANCE, "eye_height": round(float(TEMPLATE[:2, 1].mean()), 6),
         },
-        "output": "(N, 1) float32 score; weights stored as float16, computed in float32",
+        "output": "",
         "calibration": {"method": "Platt", "slope": 1.0, "intercept": 0.0, "prior": 0.5, "fitted_on": ""},
         "operating_points": [
             {"fpr": 0.01, "threshold": 0.0, "interval": [0.0, 0.0], "photographs": 0, "method": "none yet"}
@@ -159,7 +165,8 @@ def _first(source: Provenance, folder: Path, name: str, version: str) -> dict[st
             ],
             "pictures": len(source.pool),
             "pool": pool_digest(source.pool),
-            "groups": write_groups(folder, (s.group for s in source.pool)),
+            "groups": write_groups(folder, (s.group for s in source.pool), taught),
+            **({} if teacher is None else {"teacher": teacher.card.identity}),
             "minutes": source.minutes,
             "hardware": f"{platform.machine()}, {platform.system()}",
             "command": printable(source.command),

@@ -41,6 +41,7 @@ _CHOICES = {
 _RANGES: dict[str, tuple[float, float, type]] = {
     "size": (32, 1024, int), "dropout": (0, 0.95, float), "smoothing": (0, 0.5, float), "average": (0, 0.99999, float),
     "rate": (1e-9, 10, float), "decay": (0, 10, float), "batch": (2, 65536, int), "epochs": (1, 100000, int),
+    "teacher_weight": (0, 1, float), "temperature": (0.1, 100, float),
     "samples": (1, 10**8, int), "patience": (0, 10**6, int), "plateau": (1, 10**6, int), "seed": (0, 2**32 - 1, int),
 }  # fmt: skip
 
@@ -69,6 +70,9 @@ class Recipe:
         smoothing: label smoothing, 0 to 1. average: decay of the moving average of weights a step; 0: none.
         keep: "last" weights, or those of the "best" epoch (lowest val loss).
         seed: of everything random.
+        teacher: a shipped model's name or a model folder whose scores are learned from (teachers.py); None: labels
+            alone. It takes the same crop. teacher_weight: of its part of the loss, 0 to 1; temperature: by
+            which its scores and the network's are divided there.
     """
 
     backbone: str = "tf_efficientnet_lite2"
@@ -96,6 +100,9 @@ class Recipe:
     average: float = 0.99
     keep: str = "last"
     seed: int = 0
+    teacher: str | None = None
+    teacher_weight: float = 0.5
+    temperature: float = 2.0
 
     def __post_init__(self) -> None:
         for name, known in _CHOICES.items():
@@ -104,8 +111,10 @@ class Recipe:
                 raise unknown_name(name, value if isinstance(value, str) else short(value), known)
         for name, (low, high, kind) in _RANGES.items():
             in_range(name, getattr(self, name), low, high, kind)
-        for name in ("backbone", "start", "frame", "features"):
+        for name in ("backbone", "start", "frame", "features", "teacher"):
             text = getattr(self, name)
+            if name == "teacher" and text is None:
+                continue
             if not isinstance(text, str) or not text.strip() or "\0" in text:
                 raise UsageError(f"{name} must be a name, not {short(text)}")
         _ = self.crop

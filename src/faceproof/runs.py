@@ -20,7 +20,7 @@ from faceproof.datasets import Sample, pool_digest
 from faceproof.detectors.card import Card
 from faceproof.detectors.crops import cut
 from faceproof.errors import UsageError, plain
-from faceproof.export import torch_scores
+from faceproof.export import check_storage, torch_scores
 from faceproof.faces.detection import FaceDetector, face_detector
 from faceproof.faces.quality import Gates
 from faceproof.heldout import HeldOut
@@ -29,6 +29,7 @@ from faceproof.landmarks import Landmarked, Located, locate
 from faceproof.packaging import Provenance, package
 from faceproof.recipes import Recipe
 from faceproof.splits import Fold, check_split, left_out_folds
+from faceproof.teachers import teacher_of
 from faceproof.training import Device, first_process, train
 from faceproof.training_log import Silent, Watcher, make_folder, write_text
 
@@ -50,6 +51,7 @@ class Job:
         out: the run's folder.
         command: for the card.
         device: what it computes on.
+        storage: of the model's weights (export.STORAGE).
         skip_unreadable: leave unreadable pictures out instead of raising.
         finder: of faces; None makes RetinaFace.
         counted: called with what is counted, done and in all, while faces are found and scored.
@@ -62,6 +64,7 @@ class Job:
     val_split: str = "val"
     command: str = "faceproof.runs.train_model"
     device: Device = field(default_factory=Device)
+    storage: str = "float16"
     skip_unreadable: bool = False
     finder: FaceDetector | None = None
     counted: Counted = lambda what, done, total: None
@@ -133,6 +136,8 @@ def train_model(job: Job, recipe: Recipe, *, watcher: Watcher | None = None, ove
     watcher = watcher if watcher and first_process() else Silent()
     if (job.out / "model").exists() and not overwrite:
         raise UsageError(f"{job.out / 'model'} exists: this run is finished; --overwrite packages it again")
+    check_storage(job.storage)  # refused now, not when faces are found; the teacher too
+    teacher_of(recipe)
     val, pool = job.located(job.val_split), job.located(job.train_split)
     for split, found in ((job.train_split, pool), (job.val_split, val)):
         watcher.note(
@@ -150,6 +155,7 @@ def train_model(job: Job, recipe: Recipe, *, watcher: Watcher | None = None, ove
         held,
         job.out / "model",
         overwrite=overwrite,
+        storage=job.storage,
         progress=lambda done, total: job.counted("calibrating", done, total),
     )
 
@@ -175,6 +181,8 @@ def leave_out_runs(
         UsageError: as in `train_model`, or a fold would lack a class or val photographs; nothing is trained then.
     """
     watcher = watcher if watcher and first_process() else Silent()
+    if recipe.teacher is not None:
+        raise UsageError("a teacher knows the generators that are left out; train without one (teacher=None)")
     pool, val = job.located(job.train_split).data, job.located(job.val_split).data
     parts = [_parts(fold, pool, val) for fold in left_out_folds(pool.samples, folds, only=only)]
     table = job.out / "left-out.csv"

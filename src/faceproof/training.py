@@ -34,6 +34,7 @@ from faceproof.landmarks import Landmarked
 from faceproof.metrics import auc, tpr_at_fpr
 from faceproof.pretrain_recipes import PretrainRecipe
 from faceproof.recipes import Recipe
+from faceproof.teachers import Teacher, distillation, teacher_of
 from faceproof.training_crops import training_crop
 from faceproof.training_log import Epoch, Progress, Silent, Watcher, make_folder, write_text
 
@@ -95,18 +96,22 @@ def first_process() -> bool:
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "NODE_RANK", "LOCAL_RANK"))
 
 
-class _Crops(torch.utils.data.Dataset[tuple[torch.Tensor, float]]):
-    """Crop k is a function of (seed, k) alone, whatever process makes it."""
+class _Crops(torch.utils.data.Dataset[tuple[torch.Tensor, float, float]]):
+    """A crop, its label and what the teacher says of it (0 without one).
+
+    Crop k is a function of (seed, k) alone, whatever process makes it.
+    """
 
     def __init__(
-        self, data: Landmarked, order: Sequence[int] | npt.NDArray[np.int32], recipe: Recipe, *, augment: str
-    ) -> None:
-        self.data, self.order, self.recipe, self.augment = data, order, recipe, augment
+        self, data: Landmarked, order: Sequence[int] | npt.NDArray[np.int32], recipe: Recipe, *, augment: str,
+        teacher: Teacher | None = None,
+    ) -> None:  # fmt: skip
+        self.data, self.order, self.recipe, self.augment, self.teacher = data, order, recipe, augment, teacher
 
     def __len__(self) -> int:
         return len(self.order)
 
-    def __getitem__(self, position: int) -> tuple[torch.Tensor, float]:
+    def __getitem__(self, position: int) -> tuple[torch.Tensor, float, float]:
         index = int(self.order[position])
         sample, landmarks = self.data.samples[index], self.data.landmarks[index]
         try:
@@ -121,7 +126,8 @@ class _Crops(torch.utils.data.Dataset[tuple[torch.Tensor, float]]):
                 f"{printable(sample.path)} could be read when faces were found, and cannot be used now ({err}); mend "
                 "it and give the same command again: it goes on from the last checkpoint"
             ) from err
-        return torch.from_numpy(crop), float(sample.label)
+        told = 0.0 if self.teacher is None else self.teacher.score(crop)
+        return torch.from_numpy(crop), float(sample.label), told
 
 
 def train(
@@ -187,6 +193,7 @@ class _Run:
         self.optimiser = _optimiser(self.network, recipe)
         self.model, self.stepper = fabric.setup(self.network, self.optimiser)
         self.state = checkpoints.restore(out, recipe, pool_digest(data.samples), self.modules, self.optimiser)
+        self.teacher = teacher_of(recipe)
         self.saved, self.begun = self.state.step, time.monotonic() - 60 * self.state.minutes
         self.mean, self.std = (
             torch.tensor(v, device=fabric.device).view(1, 3, 1, 1) for v in (recipe.mean, recipe.std)
@@ -200,8 +207,8 @@ class _Run:
         if history:
             self.watcher.epoch(history)  # the run may have been stopped between its checkpoint and its logs
         if not _stops(self.recipe, history):
-            for step, images, labels, progress in self._batches(self.state.step):
-                self._learn(step, images, labels)
+            for step, batch, progress in self._batches(self.state.step):
+                self._learn(step, *batch)
                 progress()
                 if step + 1 == self.recipe.epoch_end(len(history)):
                     self._end_epoch()
@@ -213,15 +220,17 @@ class _Run:
                     self._save()
         return self._finish()
 
-    def _batches(self, first: int) -> Iterator[tuple[int, torch.Tensor, torch.Tensor, Any]]:
-        """Yield batches from step `first`, with a function that reports progress after each."""
+    def _batches(self, first: int) -> Iterator[tuple[int, list[torch.Tensor], Any]]:
+        """Yield batches from step `first`: images, labels, teacher's scores; with a function that reports progress."""
         recipe, world, rank = self.recipe, self.fabric.world_size, self.fabric.global_rank
         sampler = Sampler(self.data.samples, recipe.seed, recipe.balance)
         order = np.fromiter(sampler.indices(recipe.steps * recipe.batch), np.int32, recipe.steps * recipe.batch)
         # A run of neighbours for each process: the classes come in turn, and every second one would be one class.
         share = recipe.batch // world
         mine = np.arange(len(order)).reshape(recipe.steps, world, share)[first:, rank].reshape(-1)
-        crops = torch.utils.data.Subset(_Crops(self.data, order, recipe, augment=recipe.augment), mine)
+        crops = torch.utils.data.Subset(
+            _Crops(self.data, order, recipe, augment=recipe.augment, teacher=self.teacher), mine
+        )
         started = mark = time.monotonic()
         waited = 0.0
 
@@ -233,9 +242,9 @@ class _Run:
                 recent = float(np.mean(self.state.losses[-50:]))
                 self.watcher.progress(Progress(done, recipe.steps, recent, pace, waited / spent, left))
 
-        for step, (images, labels) in enumerate(self._loader(crops, share), first):
+        for step, batch in enumerate(self._loader(crops, share), first):
             waited += time.monotonic() - mark
-            yield step, images.to(self.fabric.device), labels.to(self.fabric.device), progress
+            yield step, [part.to(self.fabric.device) for part in batch], progress
             mark = time.monotonic()  # here, so that checkpoints and looks at val do not count as waiting
 
     def _loader(self, crops: Any, batch: int) -> Any:
@@ -248,7 +257,7 @@ class _Run:
             pin_memory=self.fabric.device.type == "cuda",
         )
 
-    def _learn(self, step: int, images: torch.Tensor, labels: torch.Tensor) -> None:
+    def _learn(self, step: int, images: torch.Tensor, labels: torch.Tensor, told: torch.Tensor) -> None:
         recipe = self.recipe
         for group in self.optimiser.param_groups:
             group["lr"] = _rate(recipe, step, self.state.history)
@@ -257,7 +266,11 @@ class _Run:
         self.network.train()
         logits = self.model(self._normalised(images)).squeeze(1).float()
         targets = labels.float() * (1 - recipe.smoothing) + recipe.smoothing / 2
-        loss = nn.functional.binary_cross_entropy_with_logits(logits, targets)
+        if self.teacher is None:
+            loss = nn.functional.binary_cross_entropy_with_logits(logits, targets)
+        else:
+            weight, temperature = recipe.teacher_weight, recipe.temperature
+            loss = distillation(logits, targets, told.float(), weight=weight, temperature=temperature)
         value = float(self.fabric.all_reduce(loss.detach()))  # of all processes: they go on or end together
         if not math.isfinite(value):
             raise self._diverged(f"the loss is {value} at step {step}")
@@ -318,7 +331,7 @@ class _Run:
         """Scores of the val pictures, as they are."""
         crops = _Crops(self.val, range(len(self.val.samples)), self.recipe, augment="none")
         self.averaged.eval()
-        batches = (self._normalised(images.to(self.fabric.device)) for images, _ in self._loader(crops, 64))
+        batches = (self._normalised(images.to(self.fabric.device)) for images, *_ in self._loader(crops, 64))
         parts = [self.averaged(batch).squeeze(1).cpu() for batch in batches]
         scores = torch.cat(parts).double().numpy()
         if not np.isfinite(scores).all():

@@ -29,14 +29,15 @@ def group_key(group: str) -> str:
     return hashlib.blake2b(group.encode("utf-8", "surrogatepass"), digest_size=KEY_DIGITS // 2).hexdigest()
 
 
-def write_groups(folder: str | Path, groups: Iterable[str]) -> dict[str, Any]:
+def write_groups(folder: str | Path, groups: Iterable[str], also: Iterable[str] = ()) -> dict[str, Any]:
     """Write groups.txt, one key a line, sorted; return what the card says of it under `training.groups`.
 
     Args:
         folder: the model folder.
         groups: names of the groups in the training pool, with or without repeats.
+        also: further keys (`group_key`), of groups that trained a model this one learned from.
     """
-    keys = sorted({group_key(group) for group in groups})
+    keys = sorted({group_key(group) for group in groups} | set(also))
     data = "".join(f"{key}\n" for key in keys).encode()
     (Path(folder) / GROUPS_FILE).write_bytes(data)
     return {"file": GROUPS_FILE, "sha256": hashlib.sha256(data).hexdigest(), "count": len(keys)}
