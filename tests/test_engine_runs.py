@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from faceproof.scan import Options, scan
 from tests.engine_runs import assert_exactly_once, fill, hooked, parts, records
 from tests.helpers import TOKEN, command, environment, processes, run_cli, start_cli, wait_until
 from tests.object_store import KEY_ID, SECRET, environment_of, free_port, put, running_store
-from tests.ray_nodes import Cluster
+from tests.ray_nodes import Cluster, Node, traces
 from tests.test_remote_runs import parts_of
 from tests.test_shards import tar_of
 
@@ -38,6 +39,15 @@ Many = tuple[Path, dict[str, str]]
 def token() -> str:
     TOKENS.append(uuid.uuid4().hex)
     return TOKENS[-1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _token_of_ray() -> Iterator[None]:
+    """Clusters nobody else can join; what ~/.ray holds is without effect (since 2.59 Ray takes a token from there)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", uuid.uuid4().hex)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +76,8 @@ def cluster(hook: dict[str, str]) -> Iterator[Cluster]:
     pytest.importorskip("ray", reason="the extra [ray] is not installed")
     with Cluster(hook, 1, 1) as found:
         yield found
+        assert len(list(traces(found.folder))) > 3
+    assert list(traces(found.folder)) == []
 
 
 def words(engine: str, given: Path, out: Path) -> list[str]:
@@ -232,12 +244,13 @@ def test_ray_machine_killed_and_another_joins(cluster: Cluster, many: Many, tmp_
     process = started([*words("ray", folder, out), "--cluster", cluster.address], {TOKEN: token()}, tmp_path / "said")
     wait_for(out, 3, process)
     wait_until(lambda: cluster.workers(lost), seconds=60, what="a worker on the second machine")
-    cluster.kill(lost)
+    lost.kill()
+    assert not lost.alive
     joined = cluster.add(1)
     assert process.wait(SLOW) == 1
     assert (tmp_path / "said").read_text() == ""
     assert_exactly_once(out, expected)
-    assert processes(joined)
+    assert joined.alive
 
 
 def test_ray_driver_killed_and_run_again(cluster: Cluster, many: Many, tmp_path: Path) -> None:
@@ -280,6 +293,25 @@ def test_ray_picture_that_kills_its_worker(cluster: Cluster, tmp_path: Path, fac
     killers_are_named(out, expected)
 
 
+def test_a_node_takes_everything_along(tmp_path: Path) -> None:
+    """Also what has left its session and wiped its environment, as Ray's agents do, and when the tests are killed."""
+    stray = f"env -i setsid sleep 987 <&- 3>>{tmp_path}/held"
+    code = (
+        "import sys, time; from pathlib import Path; from tests.ray_nodes import Node\n"
+        f"node = Node(['sh', '-c', {f'{stray} & {stray} & exec {stray}'!r}], {{}}, Path(sys.argv[1])); time.sleep(987)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "said")], env=environment()) as process:
+        wait_until(
+            lambda: [each.command for each in traces(tmp_path)].count("sleep 987") == 3, seconds=60, what="strays"
+        )
+        process.kill()
+    wait_until(lambda: not list(traces(tmp_path)), seconds=60, what="the end of strays")
+    node = Node(["sh", "-c", f"{stray} & exec {stray}"], {}, tmp_path / "said")
+    wait_until(lambda: [each.command for each in traces(tmp_path)].count("sleep 987") == 2, seconds=60, what="strays")
+    node.kill()
+    assert list(traces(tmp_path)) == []
+
+
 # ---- what is wrong, in one line
 
 
@@ -299,7 +331,7 @@ def test_ray_cluster_that_cannot_be_reached(tmp_path: Path, face_jpeg: bytes) ->
     with running_something() as port:
         done = run_cli(*given, "--cluster", f"127.0.0.1:{port}", timeout=SLOW)
         assert done.returncode == 2
-        one_line(done.stderr, "cannot be joined")
+        one_line(done.stderr, rf"what answers at 127.0.0.1:{port} is no Ray cluster")
     assert parts(tmp_path / "out.jsonl") == []
 
 
@@ -335,6 +367,18 @@ def test_wrong_engines_and_options(tmp_path: Path, face_jpeg: bytes) -> None:
     one_line(done.stderr, "holds results made with fpr None, and now it is 0.05")
     done = run_cli("scan", tmp_path / "a.jpg", "--out", out)
     one_line(done.stderr, "is a folder; give a file")
+
+
+def test_ray_cluster_with_another_token(cluster: Cluster, tmp_path: Path, face_jpeg: bytes) -> None:
+    (tmp_path / "a.jpg").write_bytes(face_jpeg)
+    given = words("ray", tmp_path / "a.jpg", tmp_path / "out.jsonl")
+    for env in ({"RAY_AUTH_TOKEN": "0" * 32}, {"RAY_AUTH_MODE": "disabled"}):
+        done = run_cli(*given, "--cluster", cluster.address, env=env, timeout=SLOW)
+        assert done.returncode == 2
+        one_line(  # after Ray's own that say InvalidAuthToken
+            done.stderr.splitlines(keepends=True)[-1],
+            f"{cluster.address} cannot be joined .*; look at `ray status`, and if it asks for a token",
+        )
 
 
 def test_ray_machine_without_the_model(cluster: Cluster, tmp_path: Path, face_jpeg: bytes) -> None:

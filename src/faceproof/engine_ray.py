@@ -7,9 +7,11 @@ machine that has come, or a worker that was killed), and everything that must su
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import platform
+import secrets
 import socket
 import sys
 import threading
@@ -33,6 +35,13 @@ LOOK = 2.0
 """Seconds between two looks at which machines there are."""
 PATIENCE = 600.0
 """Seconds without a single worker after which a run is given up."""
+
+KNOCK = 10.0
+"""Seconds within which a cluster's first machine must answer."""
+SETTINGS = b"\x04"
+"""Type of the frame with which a server of HTTP/2, hence of gRPC, begins (RFC 9113, 3.4 and 6.5)."""
+HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + SETTINGS + bytes(5)
+"""How a client begins: its preface and a frame of no settings."""
 
 
 class _Actor:
@@ -250,42 +259,59 @@ def _cluster(address: str | None, workers: int | None) -> Iterator[Any]:
     """Join a cluster, or start one on this machine; leave it at the end."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    ray = require("ray")
     wanted = address or os.environ.get("RAY_ADDRESS") or None
+    if wanted not in (None, "auto", "local"):
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "5")  # Ray's 20 are for clusters that begin
+    ray = require("ray")
     if wanted not in (None, "auto", "local"):
         _reachable(wanted)
     out = sys.stdout
     sys.stdout = _WithoutRay(out)
-    quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL, "include_dashboard": False}
     try:
-        _join(ray, wanted, workers, quiet)
+        _join(ray, wanted, workers)
         yield ray
     finally:
-        ray.shutdown()
+        with contextlib.redirect_stdout(io.StringIO()):  # the thread's last words, said by this one
+            ray.shutdown()
         sys.stdout = out
 
 
-def _join(ray: Any, wanted: str | None, workers: int | None, quiet: dict[str, Any]) -> None:
-    known = {key: quiet[key] for key in ("log_to_driver", "logging_level")}
+def _join(ray: Any, wanted: str | None, workers: int | None) -> None:
+    quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     try:
         if wanted is None:
             try:
-                ray.init(address="auto", **known)
+                ray.init(address="auto", **quiet)
             except ConnectionError:
                 wanted = "local"
         if wanted == "local":
-            ray.init(address="local", num_cpus=workers, **quiet)
+            _own_token()
+            ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
         elif wanted is not None:
-            ray.init(address=wanted, **known)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as err:
-        if "ersion" in str(err) and "mismatch" in str(err):
-            raise UsageError(
-                f"the Ray cluster and this machine differ in their versions ({_said(err)}); "
-                "install the same Ray and Python on all"
-            ) from None
-        raise UsageError(
-            f"the Ray cluster {plain(wanted or '')} cannot be joined ({_said(err)}); look at `ray status`"
-        ) from None
+            ray.init(address=wanted, **quiet)
+    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as err:
+        raise UsageError(_why_not(err, plain(wanted or ""))) from None
+
+
+def _own_token() -> None:
+    """Make a secret for a cluster of this run alone.
+
+    Ray would write one to ~/.ray, and from then on ask for it in all clusters that are started here.
+    """
+    if not any(os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def _why_not(err: Exception, address: str) -> str:
+    if "ersion" in str(err) and "mismatch" in str(err):
+        return (
+            f"the Ray cluster and this machine differ in their versions ({_said(err)}); "
+            "install the same Ray and Python on all"
+        )
+    return (
+        f"the Ray cluster {address} cannot be joined ({_said(err)}); look at `ray status`, and if it asks for a token, "
+        "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN to what `ray get-auth-token` says on its first machine"
+    )
 
 
 def _reachable(address: str) -> None:
@@ -297,12 +323,17 @@ def _reachable(address: str) -> None:
             "HOST:PORT as `ray start --head` says it, or auto"
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK) as door:
+            door.settimeout(KNOCK)
+            door.sendall(HTTP2)
+            answer = door.recv(9)
     except OSError as err:
         raise UsageError(
             f"no Ray cluster answers at {plain(address)} ({err.strerror or err}); start one with `ray start --head`, "
             "or look at its address with `ray status`"
         ) from err
+    if answer[3:4] != SETTINGS and os.environ.get("RAY_USE_TLS", "0") == "0":
+        raise UsageError(f"what answers at {plain(address)} is no Ray cluster; look at its address with `ray status`")
 
 
 def _said(err: object) -> str:
