@@ -250,6 +250,7 @@ RANKS = {
     "faceproof.web.uploads": 9,
     "faceproof.web.verbs": 9,
     "faceproof.cli": 9,
+    "faceproof.cli_compare": 9,
     "faceproof.cli_serve": 9,
     "faceproof.cli_calibrate": 9,
     "faceproof.cli_duplicates": 9,
