@@ -238,6 +238,7 @@ RANKS = {
     "faceproof.side_by_side": 7,
     "faceproof.web": 9,
     "faceproof.web.app": 9,
+    "faceproof.web.generation": 9,
     "faceproof.web.guard": 9,
     "faceproof.web.jobs": 9,
     "faceproof.web.measures": 9,
