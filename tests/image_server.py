@@ -51,11 +51,13 @@ class ImageServer:
             picture, as whole JSON), "garbage" (no JSON), "url" (a link instead of bytes), "link URL" (that link),
             "webp", "huge" (an endless body), "refuse", or a status as "500", "401", "429 2" (Retry-After),
             "429 insufficient_quota".
+        made: a picture to give instead of noise.
         seen: all requests. billed: prompts of pictures made and sent.
     """
 
     port: int = 0
     rule: Callable[[Asked], str | None] = lambda asked: None
+    made: bytes | None = None
     seen: list[Asked] = field(default_factory=list)
     billed: list[str] = field(default_factory=list)
 
@@ -129,7 +131,7 @@ def _handler(server: ImageServer) -> type[http.server.BaseHTTPRequestHandler]:
 
         def _picture(self, asked: Asked, action: str) -> None:
             prompt, size = asked.fields.get("prompt", ""), str(asked.fields.get("size", "auto"))
-            data = asked.picture or picture_of(prompt, size, "WEBP" if action == "webp" else "PNG")
+            data = asked.picture or server.made or picture_of(prompt, size, "WEBP" if action == "webp" else "PNG")
             self.billed.append(prompt)
             if action == "truncated":
                 data = data[: len(data) // 2]

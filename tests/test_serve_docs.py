@@ -31,7 +31,16 @@ def test_the_options_are_real(text: str) -> None:
     shown = {
         option for line in own.splitlines() if "curl" not in line for option in re.findall(r"(?<=[`\s])--[a-z-]+", line)
     }
-    assert {"--host", "--token-file", "--max-picture", "--queue", "--urls", "--allow-host", "--proxy"} <= shown
+    assert {
+        "--host",
+        "--token-file",
+        "--max-picture",
+        "--queue",
+        "--urls",
+        "--allow-host",
+        "--proxy",
+        "--generate",
+    } <= shown
     for option in shown:
         assert option in known, option
 
@@ -56,11 +65,11 @@ def test_the_limits_are_the_codes(text: str) -> None:
 
 def test_the_codes_of_errors_are_those_of_the_code(text: str) -> None:
     source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src/faceproof/web").glob("*.py"))
-    used = set(re.findall(r'Problem\(\s*4\d\d,\s*"(\w+)"', source))
+    used = set(re.findall(r'Problem\(\s*[45]\d\d,\s*"(\w+)"', source))
     used |= set(re.findall(r'\w+Error, 4\d\d, "(\w+)"', source))
     table = text.split("### Errors")[1].split("## Limits", maxsplit=1)[0]
     shown = set(re.findall(r"`([a-z_]+)`", table)) - {"no_face"}
-    assert used - shown <= {"not_installed"}
+    assert used - shown <= {"not_installed", "internal"}
     assert shown - used <= {"method", "not_found", "unreadable"}
 
 

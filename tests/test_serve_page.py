@@ -18,6 +18,7 @@ from PIL import Image
 
 from faceproof.images import RGB
 
+from .image_server import KEY, running_image_server
 from .live_page import chromium
 from .serving import Server, serving
 
@@ -220,6 +221,49 @@ def test_compare(context: Any, server: Server, face_jpeg: bytes) -> None:
         assert page.locator("#panel-compare article").count() == 2
         give(page, "compare", ("a.jpg", face_jpeg), ("c.jpg", face_jpeg))
         page.locator("#panel-compare .status", has_text="same file").wait_for(timeout=60_000)
+
+
+def test_generate(chrome: Any, tmp_path: Path) -> None:
+    """Picture, origin and verdict, in a narrow window; what is refused; axe, for which the page's policy is let go."""
+    pytest.importorskip("openai", reason="the extra [openai] is not installed")
+    axe_module = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python")
+    with running_image_server() as images:
+        images.made = PORTRAIT
+        images.rule = lambda asked: "refuse" if asked.fields["prompt"] == "no" else None
+        given = ("--workers", "1", "--generate", "--base-url", images.url, "--price", "0.1", "--budget", "0.1")
+        for number, (scheme, free) in enumerate((("light", True), ("dark", True), ("light", False))):
+            env = {"OPENAI_API_KEY": KEY, "no_proxy": "127.0.0.1"}
+            with (
+                serving(tmp_path / str(number), *given, env=env) as one,
+                looking(chrome, color_scheme=scheme, bypass_csp=free, viewport={"width": 360, "height": 740}) as own,
+                opened(own, one, "generate", complaints=True) as page,
+            ):
+                assert images.url in page.locator("#panel-generate .goes").text_content()
+                for prompt, answer in (("no", "safety system"), ("a portrait", "the detector says: photograph."),
+                                       ("a portrait", "money for pictures is spent")):  # fmt: skip
+                    page.fill("#panel-generate textarea", prompt)
+                    page.click("#panel-generate .make")
+                    page.locator("#panel-generate .status", has_text=answer).wait_for(timeout=60_000)
+                    if prompt == "no" or answer.startswith("money"):
+                        assert page.locator("#panel-generate img").count() == 0
+                        continue
+                    picture = page.locator("#panel-generate figure img")
+                    assert picture.get_attribute("alt") == "Made from: a portrait"
+                    assert picture.evaluate("picture => picture.naturalWidth") == 512
+                    assert page.locator("#panel-generate article").count() == 1
+                    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+                    with page.expect_download() as saving:
+                        page.click("#panel-generate a[download]")
+                    assert Path(saving.value.path()).read_bytes() == PORTRAIT
+                    found = axe_module.Axe().run(page).response["violations"] if free else []
+                    assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == []
+                assert KEY not in page.content()
+
+
+def test_nothing_is_made_without_the_switch(context: Any, server: Server) -> None:
+    with opened(context, server, "generate") as page:
+        assert page.locator("#tab-generate").is_hidden()
+        assert page.locator("#panel-check").is_visible()
 
 
 def test_models_say_their_limits(context: Any, server: Server) -> None:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from faceproof.reports import open_results, scan_to_file
     from faceproof.result_parts import open_parts
     from faceproof.scan import Options
+    from faceproof.side_by_side import SideBySide, compare
 
 __version__ = VERSION
 
@@ -63,6 +64,7 @@ _HOMES = {
     "faceproof.reports": ("open_results", "scan_to_file"),
     "faceproof.result_parts": ("open_parts",),
     "faceproof.scan": ("Options",),
+    "faceproof.side_by_side": ("SideBySide", "compare"),
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -93,6 +95,7 @@ __all__ = [
     "PictureError",
     "QualityReason",
     "RetinaFace",
+    "SideBySide",
     "Stability",
     "StorageError",
     "TooLargeError",
@@ -102,6 +105,7 @@ __all__ = [
     "VideoError",
     "YuNet",
     "__version__",
+    "compare",
     "find_duplicates",
     "hash_to_file",
     "load",

@@ -16,6 +16,7 @@ import typer
 
 from faceproof._version import VERSION
 from faceproof.cli_calibrate import calibrate
+from faceproof.cli_compare import compare
 from faceproof.cli_duplicates import duplicates
 from faceproof.cli_engines import ClusterOption, EngineOption, UnitOption
 from faceproof.cli_evaluate import evaluate
@@ -389,6 +390,7 @@ def scan(
 
 
 app.add_typer(models, name="models")
+app.command()(compare)
 app.command()(explain)
 app.command()(evaluate)
 app.command()(export)

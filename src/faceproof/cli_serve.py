@@ -45,6 +45,32 @@ def serve(
         str | None,
         typer.Option("--proxy", metavar="ADDRESS", help="Believe X-Forwarded-* headers of a reverse proxy there."),
     ] = None,
+    generate: Annotated[
+        bool, typer.Option("--generate", help="Make pictures from prompts with an image API, which costs money.")
+    ] = False,
+    generate_model: Annotated[
+        str, typer.Option("--generate-model", metavar="NAME", help="As the image API calls it.")
+    ] = "gpt-image-2.6-flare",
+    base_url: Annotated[
+        str | None,
+        typer.Option("--base-url", metavar="URL", help="Image API to ask.", show_default="OpenAI's"),
+    ] = None,
+    key_file: Annotated[
+        str | None,
+        typer.Option(
+            "--key-file", metavar="FILE", help="File with the image API's key, mode 600.",
+            show_default="the variable OPENAI_API_KEY",
+        ),
+    ] = None,
+    budget: Annotated[
+        float, typer.Option("--budget", metavar="DOLLARS", help="What --generate may spend until the server stops.")
+    ] = 5.0,
+    price: Annotated[
+        float | None,
+        typer.Option(
+            "--price", metavar="DOLLARS", help="What one picture costs, at most.", show_default="the table's"
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -58,31 +84,39 @@ def serve(
         ),
     ] = None,
 ) -> None:  # fmt: skip
-    """Serve the web app and its JSON API. No file is kept, and nothing is asked of anyone else.
+    """Serve the web app and its JSON API. No file is kept, and nothing is asked of anyone else, unless told to.
 
     Open the printed address in a browser; the API is described at /api/v1/openapi.json.
     """
     import sys
     from dataclasses import replace
 
-    from faceproof.errors import plain
+    from faceproof.errors import UsageError, plain
     from faceproof.extras import EXTRAS, require
     from faceproof.images import Limits
+    from faceproof.openai_images import BASE_URL, read_key
     from faceproof.scan import Options
 
     for module in EXTRAS["serve"]:
         require("serve", module)
     from faceproof.web.running import run
-    from faceproof.web.settings import MEBIBYTE, Settings, read_token
+    from faceproof.web.settings import MEBIBYTE, Generation, Settings, read_token
 
     limits = replace(Limits.of_pixels(max_pixels), max_bytes=max_picture * MEBIBYTE)
+    generation = None
+    if generate:
+        generation = Generation(generate_model, base_url or BASE_URL, read_key(key_file), budget, price)
+    elif base_url is not None or key_file is not None or price is not None:
+        raise UsageError("--base-url, --key-file and --price are about making pictures: add --generate, or leave them")
     settings = Settings(
         options=Options(model, fpr=fpr, limits=limits), workers=workers, waiting=waiting,
         most_video=max(max_video, max_picture) * MEBIBYTE,
         most_held=max(256, 2 * max_video, 2 * max_picture) * MEBIBYTE, urls=urls,
-        hosts=tuple(name.lower() for name in allow_host or ()), token=read_token(token_file),
+        hosts=tuple(name.lower() for name in allow_host or ()), token=read_token(token_file), generation=generation,
     )  # fmt: skip
     if settings.token is None and host not in ("127.0.0.1", "::1", "localhost"):
+        if generate:
+            raise UsageError("--generate spends money for anyone who reaches this address: give a token, or no --host")
         warning = "anyone who reaches this address may use it: give a token with --token-file or FACEPROOF_TOKEN"
         print(f"faceproof: {warning}", file=sys.stderr)
     if not run(settings, host, port, say=lambda url: print(plain(url), flush=True), proxy=proxy):

@@ -78,11 +78,12 @@ class TryAgainError(Exception):
 
     Attributes:
         wait: seconds the server asks for; None where it does not say.
+        billed: whether a picture may have been made, and cost money, all the same.
     """
 
-    def __init__(self, why: str, wait: float | None = None) -> None:
+    def __init__(self, why: str, wait: float | None = None, *, billed: bool = True) -> None:
         super().__init__(why)
-        self.wait = wait
+        self.wait, self.billed = wait, billed
 
 
 @dataclass(frozen=True)

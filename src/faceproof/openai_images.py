@@ -253,7 +253,8 @@ class OpenAIImages:
         except openai.APITimeoutError:
             raise TryAgainError(f"no answer within {self.timeout:g} s") from None
         except openai.APIConnectionError as err:
-            raise TryAgainError(f"no connection to {self.server} ({self._clean(err.__cause__ or err)})") from None
+            said = f"no connection to {self.server} ({self._clean(err.__cause__ or err)})"
+            raise TryAgainError(said, billed=type(err.__cause__).__name__ != "ConnectError") from None
         except openai.APIStatusError as err:
             refusal += self._status(err)
         except openai.OpenAIError as err:
@@ -274,7 +275,8 @@ class OpenAIImages:
         if err.status_code in (401, 403) and code not in REFUSED:
             raise StorageError(f"{text}; check {KEY_VARIABLE} or --key-file, and what the key may do") from None
         if err.status_code in (408, 409, 429) or err.status_code >= 500:
-            raise TryAgainError(text, _retry_after(err.response.headers)) from None
+            gateway = err.status_code in (408, 502, 504)  # gave up on a server that may go on
+            raise TryAgainError(text, _retry_after(err.response.headers), billed=gateway) from None
         if code in REFUSED or "safety system" in said.lower() or "content policy" in said.lower():
             return [text]
         if "image" in code or body.get("param") == "image":

@@ -24,11 +24,12 @@ from faceproof.inputs import Inputs
 from faceproof.recalibration import Recalibration
 from faceproof.records import Face, ImageResult, Stability
 from faceproof.reports import ResultFile
+from faceproof.side_by_side import SideBySide
 from faceproof.video_records import AnyResult
 
 __all__ = [
-    "card", "counted", "findings", "model", "models", "new_console", "note", "progress", "recalibration", "reference",
-    "summary",
+    "card", "comparison", "counted", "findings", "model", "models", "new_console", "note", "progress", "recalibration",
+    "reference", "summary",
 ]  # fmt: skip
 
 STYLES = {
@@ -70,6 +71,13 @@ def card(result: ImageResult) -> None:
         parts.append(_face(face, number if len(result.faces) > 1 else 0, face is result.decisive))
     parts += [Text(f"note: {line}", style="bright_black") for line in result.notes]
     new_console().print(Panel(Group(*parts), title=title, title_align="left", box=box.ROUNDED, padding=(0, 1)))
+
+
+def comparison(found: SideBySide) -> None:
+    """Print a card for each of two pictures, and how they are alike."""
+    card(found.first)
+    card(found.second)
+    new_console().print(Text.assemble((found.likeness.upper(), "bold"), "  ", found.sentence))
 
 
 def _face(face: Face, number: int, decisive: bool) -> Table:

@@ -3,6 +3,10 @@
 
 const MEBIBYTE = 1 << 20;
 const ATTEMPTS = 6;
+const WAITING = {
+  video: "Checking the video; this may take a minute.",
+  generate: "The picture is being made; this may take a minute.",
+};
 const one = (selector, within = document) => within.querySelector(selector);
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 let about = null;
@@ -183,13 +187,14 @@ class Panel {
     const result = one(".result", panel);
     result.replaceChildren();
     panel.setAttribute("aria-busy", "true");
-    say(panel, this.verb === "video" ? "Checking the video; this may take a minute." : "Checking…", "busy");
+    say(panel, WAITING[this.verb] ?? "Checking…", "busy");
     try {
       const sent = { method: "POST", signal: abort.signal, ...this.body(address) };
       const answer = await ask(`page/${this.verb}?${this.query()}`, sent, (text) => say(panel, text, "busy"));
       const { record, html } = await answer.json();
       if (html) result.innerHTML = html;
-      else result.append(...groups(record, this.files));
+      else if (record.groups) result.append(...groups(record, this.files));
+      if (record.picture) result.prepend(figure(record));
       result.prepend(this.actions(record, address));
       say(panel, spoken(this.verb, record));
     } catch (error) {
@@ -271,13 +276,70 @@ class Panel {
   }
 }
 
+// ---------------------------------------------------------------- the tab that takes words
+
+class Prompted extends Panel {
+  listen() {
+    one("form", this.element).addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.run();
+    });
+    if (about.generator) {
+      one(".goes", this.element).textContent = `Your words go to ${about.generator.server} (${about.generator.model}); nothing else does.`;
+    }
+  }
+
+  add() {} // pasted pictures are for the other tabs
+
+  body() {
+    const prompt = one("textarea", this.element).value;
+    return { body: JSON.stringify({ prompt }), headers: { "Content-Type": "application/json" } };
+  }
+
+  async run() {
+    const make = one(".make", this.element);
+    make.disabled = true; // a second press would pay for a second picture
+    try {
+      await super.run();
+    } finally {
+      make.disabled = false;
+    }
+  }
+
+  actions(record) {
+    const row = made("div", "", { className: "actions" });
+    const { picture, ...rest } = record;
+    row.append(
+      made("a", "Save the picture", { className: "button", href: picture, download: record.provenance.path }),
+      button("Save the record", () => save("faceproof-generate.json", "application/json", JSON.stringify(rest, null, 1))),
+    );
+    return row;
+  }
+}
+
 // ---------------------------------------------------------------- what is shown
+
+function figure(record) {
+  const from = record.provenance;
+  const box = made("figure", "", { className: "made" });
+  const cost = from.cost === null ? "" : `, about ${from.cost.toFixed(3)} US dollars`;
+  box.append(
+    made("img", "", { src: record.picture, alt: `Made from: ${from.prompt}` }),
+    made("figcaption", `${from.prompt} (${from.model} at ${from.server}, ${from.width} × ${from.height}, ${from.created}${cost})`),
+  );
+  return box;
+}
 
 function spoken(verb, record) {
   if (verb === "compare") return record.sentence;
   if (verb === "explain") return `Explained: face ${record.face_number} of ${record.faces}, ${record.face.verdict}.`;
   if (verb === "duplicates") {
     return record.clusters ? `${record.clustered} of ${record.pictures} pictures have copies among them.` : "No copies were found.";
+  }
+  if (verb === "generate") {
+    if (!record.result) return `The picture is made, but could not be checked: ${record.unchecked}.`;
+    const said = record.result.verdict ?? "no face was found, so there is no verdict";
+    return `Made by a generator. What the detector says: ${said}.`;
   }
   if (record.status === "no_face") return "No face was found, so there is no verdict.";
   return `Done: ${record.verdict}.`;
@@ -424,7 +486,9 @@ async function begin() {
     tab.hidden = verb !== "models" && !about.verbs.includes(verb);
   }
   for (const element of all("[role=tabpanel]")) {
-    if (element.dataset.verb !== "models") panels[element.dataset.verb] = new Panel(element);
+    const verb = element.dataset.verb;
+    if (verb === "generate") panels[verb] = new Prompted(element);
+    else if (verb !== "models") panels[verb] = new Panel(element);
   }
   for (const form of all(".by-url")) form.hidden = !about.urls;
   listenToTabs();

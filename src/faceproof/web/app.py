@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -23,6 +23,7 @@ from faceproof.errors import FaceproofError, MissingExtraError
 from faceproof.extras import require
 from faceproof.images import Encoded
 from faceproof.report_html import STYLE
+from faceproof.web.generation import Maker, Wish
 from faceproof.web.guard import Guard, answer_of
 from faceproof.web.jobs import Answer, Job
 from faceproof.web.measures import Measures
@@ -31,13 +32,17 @@ from faceproof.web.pool import Full, Pool
 from faceproof.web.problems import Problem, problem_of
 from faceproof.web.public_urls import fetch_public
 from faceproof.web.settings import Settings
-from faceproof.web.uploads import Held, Incoming, counted, is_json, label, read_files, read_urls
+from faceproof.web.uploads import Held, Incoming, counted, is_json, label, read_files, read_prompt, read_urls
 from faceproof.web.verbs import VERBS, Verb, read_options
 
 __all__ = ["Server"]
 
+T = TypeVar("T")
+
 PAGES = Path(__file__).resolve().parent.parent / "pages"
 URL_SECONDS, URL_THREADS = 20.0, 4
+PATIENCE = 30
+"""Seconds for which a picture that was made waits for a place in the queue."""
 PAGE = "/page"
 """Where the page asks; as `API`, with HTML beside each record."""
 
@@ -61,8 +66,13 @@ class Server:
             settings.options, workers=settings.processes, waiting=settings.waiting, seconds=settings.seconds
         )
         self.held, self.inside = Held(settings.most_held), 0
-        self.measures = Measures(self.pool, self.held)
-        self.available = tuple(name for name in VERBS if name != "video" or _has_video())
+        made = settings.generation
+        self.maker = None if made is None else Maker(made, settings.options.limits)
+        self.measures = Measures(self.pool, self.held, self.maker)
+        missing = {"video"} if not _has_video() else set()
+        if self.maker is None:
+            missing.add("generate")
+        self.available = tuple(name for name in VERBS if name not in missing)
         self.fetchers = ThreadPoolExecutor(URL_THREADS, "faceproof-url")
         own = read_card(model_folder(settings.options.model))
         known = {card.identity: card for card in [own, *cards()]}
@@ -100,6 +110,7 @@ class Server:
             "version": VERSION, "model": self.model, "verbs": list(self.available), "urls": settings.urls,
             "most_picture": settings.most_picture, "most_video": settings.most_video,
             "most_files": settings.most_files, "token": settings.token is not None,
+            "generator": None if self.maker is None else self.maker.about,
         }  # fmt: skip
 
     async def answer(self, request: Request, verb: Verb, *, html: bool) -> Response:
@@ -108,7 +119,7 @@ class Server:
         incoming = Incoming(request.receive)
         request = Request(request.scope, incoming)
         try:
-            found = await self._admitted(request, verb, html=html)
+            found = await (self._admitted if verb.least else self._generated)(request, verb, html=html)
             response = Response(found.body, found.status, media_type=found.kind)
             outcome = found.outcome
         except Problem as problem:
@@ -140,6 +151,30 @@ class Server:
         finally:
             self.inside -= 1
 
+    async def _generated(self, request: Request, verb: Verb, *, html: bool) -> Answer:
+        """Have a picture made and checked. While it is made, it takes no place from those who want theirs checked."""
+        assert self.maker is not None  # or there were no such route
+        async with counted(self.held) as own:
+            options = read_options(verb, request.query_params.multi_items())
+            prompt = await read_prompt(request, self.settings, own, self.held)
+            asked = self.maker.start(Wish(prompt, options["size"], options["quality"]))
+            made = await _unless_gone(request, asked)
+            own[0] += len(made.data)
+            self.held.now += len(made.data)  # it is here, and paid for: there must be room
+            file = Encoded(made.record.path, made.data)
+            checked = await self._patiently(request, Job("check", {"stability": options["stability"]}, (file,), html))
+        return made.answer(checked, html=html)
+
+    async def _patiently(self, request: Request, job: Job) -> Answer:
+        """Have a job done, asking again for some time where the queue is full."""
+        for _ in range(PATIENCE):
+            try:
+                return await self._done(request, job)
+            except Problem as problem:
+                said = problem
+                await asyncio.sleep(1)
+        return Answer(said.status, said.body(), outcome=said.code)
+
     async def _fetched(self, request: Request, verb: Verb, own: list[int]) -> tuple[Encoded, ...]:
         files = []
         loop = asyncio.get_running_loop()
@@ -162,24 +197,29 @@ class Server:
             future = self.pool.submit(job)
         except Full as full:
             raise _busy(full.seconds) from None
-        answer = asyncio.ensure_future(asyncio.wrap_future(future))
-        gone = asyncio.ensure_future(_disconnected(request))
-        try:
-            await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not answer.done():
-                raise ClientDisconnect
-            return answer.result()
-        except asyncio.CancelledError:
-            if _was_cancelled(future):
-                raise Problem(429, "busy", "the server is being stopped", {"Retry-After": "5"}) from None
-            raise
-        finally:
-            gone.cancel()
-            answer.cancel()
-            future.cancel()
+        return await _unless_gone(request, future)
 
 
-def _was_cancelled(future: Future[Answer]) -> bool:
+async def _unless_gone(request: Request, future: Future[T]) -> T:
+    """Wait for a future; if whoever asked leaves, it is cancelled."""
+    answer = asyncio.ensure_future(asyncio.wrap_future(future))
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise ClientDisconnect
+        return answer.result()
+    except asyncio.CancelledError:
+        if _was_cancelled(future):
+            raise Problem(429, "busy", "the server is being stopped", {"Retry-After": "5"}) from None
+        raise
+    finally:
+        gone.cancel()
+        answer.cancel()
+        future.cancel()
+
+
+def _was_cancelled(future: Future[Any]) -> bool:
     return future.cancelled()
 
 

@@ -21,9 +21,10 @@ class Measures:
     Args:
         pool: whose queue is shown.
         held: gives the bytes of uploads in memory.
+        maker: gives the dollars spent on pictures; None where none are made.
     """
 
-    def __init__(self, pool: Pool, held: object) -> None:
+    def __init__(self, pool: Pool, held: object, maker: object = None) -> None:
         own = CollectorRegistry()
         self._registry, self._pool, self._held = own, pool, held
         self.requests = Counter("faceproof_requests", "Answers.", ("verb", "status"), registry=own)
@@ -44,6 +45,7 @@ class Measures:
             ("running", "Jobs under way.", lambda: pool.running),
             ("workers_replaced", "Workers that died or were stopped.", lambda: pool.replaced),
             ("held_bytes", "Bytes of uploads in memory.", lambda: getattr(held, "now", 0)),
+            ("spent_dollars", "Spent on pictures made.", lambda: getattr(maker, "spent", 0.0)),
             ("resident_bytes", "Memory of the server's own process.", _resident),
         ):
             Gauge(f"faceproof_{name}", about, registry=own).set_function(value)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from faceproof._version import VERSION
+from faceproof.generated_records import SCHEMA as GENERATED_SCHEMA
 from faceproof.records import LABELS, SCHEMA, STATUSES
 from faceproof.side_by_side import COMPARISON_SCHEMA
 from faceproof.video_records import VIDEO_SCHEMA
+from faceproof.web.generation import GENERATION_SCHEMA
 from faceproof.web.settings import Settings
+from faceproof.web.uploads import MOST_PROMPT
 from faceproof.web.verbs import VERBS, Verb
 
 __all__ = ["API", "document", "schemas"]
@@ -92,7 +95,16 @@ def schemas() -> dict[str, Schema]:
         "Health": _object(status={"const": "ok"}, version=TEXT),
         "About": _object(
             version=TEXT, model=TEXT, verbs=_list(TEXT), urls=YES, most_picture=COUNT, most_video=COUNT,
-            most_files=COUNT, token=YES,
+            most_files=COUNT, token=YES, generator=_maybe(_object(model=TEXT, server=TEXT)),
+        ),
+        "Generated": {
+            "type": "object", "required": ["schema", "status", "model", "server", "prompt", "parameters", "created",
+                                           "sha256", "licence", "usage", "cost"],
+            "properties": {"schema": {"const": GENERATED_SCHEMA}},
+        },
+        "Generation": _object(
+            schema={"const": GENERATION_SCHEMA}, picture={"type": "string", "pattern": "^data:image/"},
+            provenance=_ref("Generated"), result=_maybe(_ref("ImageResult")), unchecked=_maybe(TEXT),
         ),
     }  # fmt: skip
 
@@ -130,7 +142,8 @@ _SAID = {
     400: "The request is wrong.", 401: "The token is missing or wrong.", 403: "Refused.", 404: "There is none.",
     405: "Another method is wanted.", 408: "The file did not arrive in time.", 413: "Too large.", 415: "Not a picture.",
     421: "The server does not go by this name.", 422: "The file cannot be used.",
-    429: "Busy: ask again after Retry-After.",
+    429: "Busy: ask again after Retry-After.", 502: "The image service failed.",
+    503: "The image service does not answer now.",
 }  # fmt: skip
 
 
@@ -142,6 +155,34 @@ def _errors(*codes: int) -> dict[str, Schema]:
 
 
 def _operation(verb: Verb, settings: Settings) -> Schema:
+    kind = "application/json" if verb.answer else "text/html"
+    good: Schema = {
+        "description": "What was found.",
+        "content": {kind: {"schema": _ref(verb.answer) if verb.answer else TEXT}},
+    }
+    theirs = () if verb.least else (502, 503)
+    return {
+        "operationId": verb.name,
+        "summary": verb.about,
+        "parameters": [
+            {
+                "name": option.name, "in": "query", "description": option.about, "required": False,
+                "schema": dict(option.schema) | ({} if option.default is None else {"default": option.default}),
+            }
+            for option in verb.options
+        ],
+        "requestBody": {"required": True, "content": _files(verb, settings) if verb.least else _prompt()},
+        "responses": {"200": good, **_errors(400, 408, 413, 415, 422, 429, *theirs)},
+    }  # fmt: skip
+
+
+def _prompt() -> Schema:
+    schema = _object(prompt={"type": "string", "minLength": 1, "maxLength": MOST_PROMPT})
+    kinds = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
+    return {kind: {"schema": schema} for kind in kinds}
+
+
+def _files(verb: Verb, settings: Settings) -> Schema:
     binary: Schema = {"type": "string", "format": "binary"}
     many = verb.most != 1
     most = verb.most or settings.most_files
@@ -156,24 +197,7 @@ def _operation(verb: Verb, settings: Settings) -> Schema:
     if settings.urls and verb.name != "video":
         key, value = ("urls", _list(TEXT, minItems=verb.least, maxItems=most)) if many else ("url", TEXT)
         content["application/json"] = {"schema": _object(**{key: value})}
-    kind = "application/json" if verb.answer else "text/html"
-    good: Schema = {
-        "description": "What was found.",
-        "content": {kind: {"schema": _ref(verb.answer) if verb.answer else TEXT}},
-    }
-    return {
-        "operationId": verb.name,
-        "summary": verb.about,
-        "parameters": [
-            {
-                "name": option.name, "in": "query", "description": option.about, "required": False,
-                "schema": dict(option.schema) | ({} if option.default is None else {"default": option.default}),
-            }
-            for option in verb.options
-        ],
-        "requestBody": {"required": True, "content": content},
-        "responses": {"200": good, **_errors(400, 408, 413, 415, 422, 429)},
-    }  # fmt: skip
+    return content
 
 
 def _read(name: str, about: str, schema: Schema, *, guarded: bool = True) -> Schema:

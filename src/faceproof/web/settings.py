@@ -10,10 +10,11 @@ from types import MappingProxyType
 
 from faceproof.errors import UsageError
 from faceproof.images import Limits, opened
+from faceproof.openai_images import BASE_URL
 from faceproof.scan import Options
 from faceproof.workers import default_workers
 
-__all__ = ["TOKEN_VARIABLE", "Settings", "read_token"]
+__all__ = ["TOKEN_VARIABLE", "Generation", "Settings", "read_token"]
 
 MEBIBYTE = 1 << 20
 TOKEN_VARIABLE = "FACEPROOF_TOKEN"  # noqa: S105  (the name of a variable)
@@ -21,6 +22,35 @@ SECONDS: Mapping[str, float] = MappingProxyType(
     {"check": 30, "compare": 60, "duplicates": 120, "explain": 180, "report": 180, "video": 300}
 )
 """Seconds a worker may take for each verb before it is stopped."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Pictures made on request, for money.
+
+    Attributes:
+        model: as the image API calls it.
+        base_url: of the API, up to /v1.
+        key: None for an API that wants none.
+        budget: US dollars for the life of the server.
+        price: US dollars a picture; None takes those of `prices`.
+        parallel: pictures being made at once; more are refused with 429.
+        timeout: seconds to wait for one.
+    """
+
+    model: str = "gpt-image-2.6-flare"
+    base_url: str = BASE_URL
+    key: str | None = field(default=None, repr=False)
+    budget: float = 5.0
+    price: float | None = None
+    parallel: int = 4
+    timeout: float = 180.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.budget < 1e6:
+            raise UsageError(f"--budget {self.budget} is no sum; give US dollars, such as 5")
+        if self.parallel < 1:
+            raise UsageError(f"at least one picture must be made at a time, not {self.parallel}")
 
 
 @dataclass(frozen=True)
@@ -39,6 +69,7 @@ class Settings:
         urls: whether pictures may be fetched from public web addresses.
         hosts: names besides localhost under which the server may be asked; "*" takes all.
         token: what requests must carry; None asks for nothing.
+        generation: who makes pictures from prompts; None makes none.
     """
 
     options: Options = field(default_factory=lambda: Options(limits=Limits(50_000_000, 20 * MEBIBYTE)))
@@ -52,6 +83,7 @@ class Settings:
     urls: bool = False
     hosts: tuple[str, ...] = ()
     token: str | None = field(default=None, repr=False)
+    generation: Generation | None = None
 
     def __post_init__(self) -> None:
         if self.workers < 0 or self.waiting < 1 or self.most_files < 2 or self.body_seconds <= 0:

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import parse_qs
 
 import anyio
 from starlette.datastructures import Headers, UploadFile
@@ -18,10 +19,11 @@ from faceproof.web.problems import Problem
 from faceproof.web.settings import MEBIBYTE, Settings
 from faceproof.web.verbs import Verb
 
-__all__ = ["Held", "Incoming", "counted", "is_json", "label", "read_files", "read_urls"]
+__all__ = ["Held", "Incoming", "counted", "is_json", "label", "read_files", "read_prompt", "read_urls"]
 
 MOST_NAME = 200
 MOST_JSON = 64 * 1024
+MOST_PROMPT = 4000
 DRAINED = 1 << 20
 _OVERHEAD = 64 * 1024
 """Bytes of a form besides its files."""
@@ -164,6 +166,38 @@ async def read_urls(request: Request, verb: Verb, settings: Settings, own: list[
     ):
         raise Problem(400, "bad_json", f'send {{"url": "https://..."}}, or {{"urls": [...]}} with {verb.least} or more')
     return tuple(urls)
+
+
+async def read_prompt(request: Request, settings: Settings, own: list[int], held: Held) -> str:
+    """Return the prompt of a request: the field `prompt` of JSON or of a form.
+
+    Raises:
+        Problem: there is none, or one that is too long.
+    """
+    stream = _bounded(request, MOST_JSON, MOST_JSON, held, own)
+    kind, given = _kind(request), None
+    try:
+        with anyio.fail_after(settings.body_seconds):
+            if kind == "multipart/form-data":
+                parser = _InMemory(request.headers, stream, max_files=0, max_fields=5, max_part_size=MOST_JSON)
+                given = (await parser.parse()).get("prompt")
+            else:
+                text = b"".join([block async for block in stream])
+                if kind == "application/json":
+                    said = json.loads(text)
+                    given = said["prompt"] if isinstance(said, dict) and set(said) == {"prompt"} else None
+                elif kind == "application/x-www-form-urlencoded":
+                    given = parse_qs(text.decode(), max_num_fields=5).get("prompt", [None])[0]
+                else:
+                    raise Problem(415, "not_a_prompt", 'send {"prompt": "..."} as application/json, or a form')
+    except TimeoutError:
+        raise Problem(408, "too_slow", f"the request did not arrive within {settings.body_seconds:g} s") from None
+    except (MultiPartException, ValueError, LookupError, TypeError, RecursionError):
+        raise Problem(400, "bad_prompt", 'the body cannot be read; send {"prompt": "..."} or a form') from None
+    prompt = given.strip() if isinstance(given, str) else ""
+    if not 1 <= len(prompt) <= MOST_PROMPT or any("\ud800" <= letter <= "\udfff" for letter in prompt):
+        raise Problem(400, "bad_prompt", f"give one text of 1 to {MOST_PROMPT} letters in the field prompt, alone")
+    return prompt
 
 
 def is_json(request: Request) -> bool:

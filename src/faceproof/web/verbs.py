@@ -12,7 +12,7 @@ from faceproof.explain.stability import LEVELS
 from faceproof.hashing import KINDS
 from faceproof.web.problems import Problem
 
-__all__ = ["NAME", "VERBS", "Option", "Verb", "read_options"]
+__all__ = ["NAME", "QUALITIES", "SIZES", "VERBS", "Option", "Verb", "read_options"]
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Verb:
     Attributes:
         name: of the verb and its path.
         about: one line.
-        least, most: files it takes; most 0 means the server's limit.
+        least, most: files it takes; most 0 means the server's limit, least 0 that it takes a prompt instead.
         options: of the query.
         answer: name of the schema of its record.
     """
@@ -105,6 +105,9 @@ def _choice(name: str, values: Iterable[str], about: str, default: str) -> Optio
 STABILITY = _choice("stability", LEVELS, "Perturb each face and see whether the answer holds.", "off")
 METADATA = Option("metadata", {"type": "boolean"}, "Read what the file says about its origin.", True)
 NAME = Option("name", {"type": "string", "maxLength": 300}, "Name of a file that is sent without one.", "")
+
+SIZES = ("1024x1024", "1536x1024", "1024x1536")
+QUALITIES = ("low", "medium", "high", "auto")
 
 VERBS: Mapping[str, Verb] = {
     verb.name: verb
@@ -141,6 +144,16 @@ VERBS: Mapping[str, Verb] = {
             (Option("fps", {"type": "number", "minimum": 0.1, "maximum": 10}, "Frames checked per second.", 2.0),
              NAME),
             "VideoResult",
+        ),
+        Verb(
+            "generate", "Have a picture made from a prompt, and check it.", 0, 0,
+            (
+                _choice("size", SIZES, "Width and height in pixels.", SIZES[0]),
+                _choice("quality", QUALITIES, "What the image service is asked for; auto leaves it to the service.",
+                        "medium"),
+                STABILITY,
+            ),
+            "Generation",
         ),
     )
 }  # fmt: skip
