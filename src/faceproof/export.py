@@ -19,10 +19,11 @@ from torch import nn
 from faceproof.errors import ModelError, unknown_name
 from faceproof.extras import require
 from faceproof.features.backbone import Network
-from faceproof.onnx_graphs import in_half
 
 __all__ = ["STORAGE", "Embedding", "check_storage", "parity", "to_onnx"]
 
+MIN_HALF = 256
+"""Tensors with fewer elements stay in float32: nothing to gain, and biases like precision."""
 MIN_EIGHT = 2**17
 """Dense layers with fewer weights stay in float16: they take little, and lie early, where rounding costs most."""
 STORAGE = {
@@ -30,6 +31,7 @@ STORAGE = {
     "int8": "weights of large layers stored as int8, a scale per channel, others as float16; computed in float32",
 }
 """How weights can be stored, and what a card says of it."""
+
 
 class Embedding(nn.Module):
     """The embedding of a network that has `embed`; (N, 3, S, S) -> (N, E)."""
@@ -132,8 +134,7 @@ def to_onnx(network: nn.Module, size: int, path: str | Path, *, storage: str = "
         detail = " ".join(str(err).split())[:200]
         raise ModelError(f"torch cannot write this network as ONNX ({detail}); take another backbone") from err
     model = onnx.load(str(temporary))
-    model = in_half(model)
-_store_small(model, eight_bits=storage == "int8")
+    _store_small(model, eight_bits=storage == "int8")
     model.doc_string = "faceproof detector; see card.json beside this file"
     del model.metadata_props[:]
     for node in model.graph.node:
@@ -151,8 +152,15 @@ _store_small(model, eight_bits=storage == "int8")
 
 def _store_small(model: object, *, eight_bits: bool) -> None:
     """Replace float32 initializers by smaller ones, each followed by what makes float32 of it again."""
+    onnx = require("train", "onnx")
+    graph = model.graph  # type: ignore[attr-defined]
     dense = _dense_weights(graph) if eight_bits else frozenset()
     nodes, scales = [], []
+    for tensor in graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.size < MIN_HALF:
+            continue
+        name = tensor.name
         if name in dense and values.size >= MIN_EIGHT:
             whole, scale = _eight_bits(values)
             tensor.CopyFrom(onnx.numpy_helper.from_array(whole, name + ".int8"))
@@ -164,6 +172,9 @@ def _store_small(model: object, *, eight_bits: bool) -> None:
             nodes.append(onnx.helper.make_node("Cast", [name + ".half"], [name], to=onnx.TensorProto.FLOAT))
     graph.initializer.extend(scales)
     for node in reversed(nodes):
+        graph.node.insert(0, node)
+
+
 def _dense_weights(graph: object) -> frozenset[str]:
     """Names of the weights of convolutions over all channels: nearly all of a network's size, in few of its layers."""
     return frozenset(
@@ -171,11 +182,15 @@ def _dense_weights(graph: object) -> frozenset[str]:
         for node in graph.node  # type: ignore[attr-defined]
         if node.op_type == "Conv" and all(a.name != "group" or a.i == 1 for a in node.attribute)
     )
+
+
 def _eight_bits(values: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
     """Round weights to -127..127 times a scale per output channel, the first axis; symmetric, so zero stays zero."""
     largest = np.abs(values).max(axis=tuple(range(1, values.ndim)), keepdims=True)
     scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
     return np.rint(values / scale).astype(np.int8), scale
+
+
 def parity(
     network: nn.Module,
     score: npt.NDArray[np.float32],
