@@ -134,7 +134,7 @@ def test_local_interrupt_and_summary(many: Many, hook: dict[str, str], tmp_path:
     more = ("--report", str(report), "--report-maps", "0", "--summary", str(summary), "--overwrite", "--min-face", "20")
     done = run_cli(*words("local", folder, out)[:-1], *more, timeout=300)
     assert done.returncode == 1
-    assert f"{NUMBER} records in {out}, " in re.sub(r"\s+", " ", done.stderr)
+    assert f"{NUMBER} records in {out} " in re.sub(r"\s+", " ", done.stderr)
     assert_exactly_once(out, expected)
     faces = sum(record["verdict"] is not None for record in records(out))
     assert json.loads(summary.read_text())["judged"] == faces == sum(each == "ok" for each in expected.values())
@@ -152,7 +152,7 @@ def test_a_picture_that_kills_its_worker(hook: dict[str, str], tmp_path: Path, f
 
 def with_killers(tmp_path: Path, face_jpeg: bytes) -> dict[str, str]:
     expected = fill(tmp_path / "in", 30, face_jpeg)
-    for number in (5, 6):
+    for number in (6, 9):  # in one unit
         source = tmp_path / "in" / f"sub{number % 3}" / f"{number:04d}.png"
         killer = source.rename(source.with_name(f"{number:04d}-killer.png"))
         del expected[str(source)]
@@ -200,6 +200,8 @@ def test_from_a_bucket_into_a_bucket(
             }  # fmt: skip
             assert KEY_ID not in str(manifest) + str(found)
             assert SECRET not in str(manifest) + str(found)
+        if engine == "ray":  # what follows is not the engine's
+            return
         # The other way of writing into a bucket leaves these parts alone.
         one_line(run_cli(*given, timeout=300).stderr, "holds parts of a run with --engine; go on with --engine")
         store.rule = lambda request: "403 AccessDenied" if request.method == "PUT" else None
@@ -230,9 +232,8 @@ def test_ray_worker_killed(cluster: Cluster, many: Many, tmp_path: Path) -> None
     folder, expected = many
     out = tmp_path / "out.jsonl"
     process = started([*words("ray", folder, out), "--cluster", cluster.address], {TOKEN: token()}, tmp_path / "said")
-    for more in (3, 8):
-        wait_for(out, more, process)
-        wait_until(cluster.workers, seconds=60, what="a worker")[0].kill()
+    wait_for(out, 3, process)
+    wait_until(cluster.workers, seconds=60, what="a worker")[0].kill()
     assert process.wait(SLOW) == 1
     assert (tmp_path / "said").read_text() == ""
     assert_exactly_once(out, expected)
@@ -369,16 +370,13 @@ def test_wrong_engines_and_options(tmp_path: Path, face_jpeg: bytes) -> None:
     one_line(done.stderr, "is a folder; give a file")
 
 
-def test_ray_cluster_with_another_token(cluster: Cluster, tmp_path: Path, face_jpeg: bytes) -> None:
+def test_ray_cluster_that_asks_for_a_token(cluster: Cluster, tmp_path: Path, face_jpeg: bytes) -> None:
     (tmp_path / "a.jpg").write_bytes(face_jpeg)
     given = words("ray", tmp_path / "a.jpg", tmp_path / "out.jsonl")
-    for env in ({"RAY_AUTH_TOKEN": "0" * 32}, {"RAY_AUTH_MODE": "disabled"}):
-        done = run_cli(*given, "--cluster", cluster.address, env=env, timeout=SLOW)
-        assert done.returncode == 2
-        one_line(  # after Ray's own that say InvalidAuthToken
-            done.stderr.splitlines(keepends=True)[-1],
-            f"{cluster.address} cannot be joined .*; look at `ray status`, and if it asks for a token",
-        )
+    done = run_cli(*given, "--cluster", cluster.address, env={"RAY_AUTH_MODE": "disabled"}, timeout=SLOW)
+    assert done.returncode == 2
+    last = done.stderr.splitlines(keepends=True)[-1]  # after Ray's own that say InvalidAuthToken
+    one_line(last, f"{cluster.address} cannot be joined .*; look at `ray status`, and if it asks for a token")
 
 
 def test_ray_machine_without_the_model(cluster: Cluster, tmp_path: Path, face_jpeg: bytes) -> None:

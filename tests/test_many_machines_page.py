@@ -38,6 +38,10 @@ def test_the_pages_commands_run(tmp_path: Path, face_jpeg: bytes, monkeypatch: p
     (block,) = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
     lines = block.splitlines()
     assert len(lines) == 4
+    home = tmp_path / "home"
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
     with running_store() as store:
         for name, value in environment_of(store).items():
             monkeypatch.setenv(name, value)
@@ -48,6 +52,7 @@ def test_the_pages_commands_run(tmp_path: Path, face_jpeg: bytes, monkeypatch: p
             if "pictures/" in line:  # the second command goes on from the first one's parts
                 assert_exactly_once(tmp_path / "results.parquet", expected)
         assert parts_of(store, "my-bucket", "runs/results.parquet")[0]["records"] == 1
+    assert not (home / ".ray").exists()  # a token there would make later clusters ask for it
     assert_exactly_once(tmp_path / "shards.parquet", {f"shards/00{n}.tar::a.jpg": "ok" for n in range(2)})
 
 

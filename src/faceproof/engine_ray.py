@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import logging
 import os
 import platform
@@ -115,10 +116,13 @@ class RayEngine:
             UsageError: the cluster cannot be reached, or has another version of Ray, Python or faceproof.
             StorageError: the cluster fails, or no machine of it has taken work for ten minutes.
         """
+        first = next(units, None)
+        if first is None:  # all was done before, and no cluster is needed
+            return
         with _cluster(self._address, self._workers) as ray:
             crew = _Crew(ray, task, self._workers)
             try:
-                yield from crew.work(units)
+                yield from crew.work(itertools.chain([first], units))
             except ray.exceptions.RayError as err:
                 raise StorageError(
                     f"the Ray cluster has failed ({_said(err)}); run the same command again to go on"
