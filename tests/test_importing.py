@@ -624,9 +624,12 @@ def test_parquet_files_of_a_hugging_face_set(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_saved_set_through_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     datasets = pytest.importorskip("datasets", reason="the extra huggingface")
+    hub = pytest.importorskip("huggingface_hub")
+    # Both read the environment once, when they are imported, and other tests need the hub.
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["photo", "ai"])})
     given = {"image": [{"bytes": encoded(n), "path": None} for n in range(4)], "label": [0, 1, 0, 1]}
     part = datasets.Dataset.from_dict(given, features=features)

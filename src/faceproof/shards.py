@@ -83,8 +83,10 @@ def members(
         elif info.size > max_bytes:
             yield Member(name, error=_too_large(info.size, max_bytes))
         else:
-            forward.seek(info.offset_data)
-            yield Member(name, forward.read(info.size))
+            with _damage():
+                forward.seek(info.offset_data)
+                data = forward.read(info.size)
+            yield Member(name, data)
 
 
 def rows(path: str, max_bytes: int, *, first: int = 0) -> Iterator[Member]:

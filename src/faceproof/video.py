@@ -258,6 +258,12 @@ class Video:
                 packet = next(packets)
             except (StopIteration, EOFError):
                 return
+            except IndexError:
+                # Damage has made FFmpeg find a stream that was not there when PyAV listed them.
+                self.damaged += 1
+                failures += 1
+                packets = self._container.demux(self._stream)
+                continue
             except (self._av.FFmpegError, OSError) as err:
                 begun = f"the stream ended after {self._last:.1f} s: " if self._remote and self.read else ""
                 self.problem = begun + self._words(err)
