@@ -169,7 +169,7 @@ class Clock:
         with contextlib.ExitStack() as stack:
             for stage, places in (
                 *self.STAGES,
-                ("score (batches of 16)", ((detector, "score"), (detector, "score_and_embed"))),
+                ("score (batches of 4)", ((detector, "score"), (detector, "score_and_embed"))),
             ):
                 for owner, name in places:
                     stack.enter_context(mock.patch.object(owner, name, self.wrapped(stage, getattr(owner, name))))

@@ -37,6 +37,9 @@ from faceproof.verdict import decide, steadied
 __all__ = ["EmbeddedPicture", "FaceChecker"]
 
 
+BATCH = 4
+"""Faces scored at once: a scan of two processes checks 115 pictures a second with 4, 80 with 16, whose layers between
+do not fit into the cache (benchmarks/throughput.py)."""
 RGB = npt.NDArray[np.uint8]
 Scored = Mapping[str, float]
 
@@ -157,9 +160,9 @@ class FaceChecker:
 
     def check_loaded(self, picture: Picture) -> ImageResult:
         """Check a picture that `load` has read already."""
-        return next(self._finish([self._find(picture)], batch=16))
+        return next(self._finish([self._find(picture)], BATCH))
 
-    def check_many(self, pictures: Iterable[PictureSource], *, batch: int = 16) -> Iterator[ImageResult]:
+    def check_many(self, pictures: Iterable[PictureSource], *, batch: int = BATCH) -> Iterator[ImageResult]:
         """Check pictures one after the other, scoring faces of several pictures together.
 
         Args:
@@ -173,7 +176,7 @@ class FaceChecker:
         for held in self._batches(pictures, batch):
             yield from self._finish(held, batch)
 
-    def embed_many(self, pictures: Iterable[PictureSource], *, batch: int = 16) -> Iterator[EmbeddedPicture]:
+    def embed_many(self, pictures: Iterable[PictureSource], *, batch: int = BATCH) -> Iterator[EmbeddedPicture]:
         """Check pictures as `check_many` does, and keep the embedding and crop of one face of each.
 
         Raises:
