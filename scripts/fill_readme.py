@@ -86,6 +86,25 @@ def more_speed() -> list[str]:
         f"| `duplicates` among 1 / 10 million hashes | {float(copies['command', '1000000', 'seconds']):.0f} "
         f"/ {float(copies['command', '10000000', 'seconds']):.0f} s, recall "
         f"{float(copies['command', '1000000', 'recall at 3 bits']):.2f} | 60 s / -, .99 | `python benchmarks/duplicates.py` |",
+        *doors(),
+    ]
+
+
+def doors() -> list[str]:
+    """Return the rows of the server, the page and the small model."""
+    served = {(r["what"], r["clients"]): r["value"] for r in rows("benchmarks/serve.csv")}
+    page = {(r["what"], r["measure"]): r["value"] for r in rows("benchmarks/page.csv")}
+    small = {r["model"]: r for r in rows("benchmarks/mobile.csv")}["mobile-208"]
+    late = 1000 * float(served["answer, 95th percentile", "16"])
+    return [
+        f"| `serve`, 16 clients | {float(served['pictures', '16']):.0f} pictures/s, 95 % within {late:.0f} ms, "
+        "no errors | 40, 600 ms | `python benchmarks/serve.py` |",
+        f"| `mobile-208`, one thread, finding faces included | {float(small['together_ms']):.0f} ms, "
+        f"{float(small['weights_mb']):.1f} MB | 60 ms, 5 MB | `python benchmarks/mobile.py` |",
+        f"| the offline page in Chromium | {page['picture of the set', 'ms, median']} ms a picture, "
+        f"{page['page', 'MB in all']} MB, probabilities within "
+        f"{float(page['drift', 'largest difference in probability']):.4f} of Python's | 25 MB, 0.02 | "
+        "`python benchmarks/page.py` |",
     ]
 
 

@@ -38,7 +38,7 @@ __all__ = ["EmbeddedPicture", "FaceChecker"]
 
 
 BATCH = 4
-"""Faces scored at once: a scan of two processes checks 115 pictures a second with 4, 80 with 16, whose layers between
+"""Faces scored at once: a scan of two processes checks 119 pictures a second with 4, 85 with 16, whose layers between
 do not fit into the cache (benchmarks/throughput.py)."""
 RGB = npt.NDArray[np.uint8]
 Scored = Mapping[str, float]
