@@ -95,8 +95,12 @@ def doors() -> list[str]:
     served = {(r["what"], r["clients"]): r["value"] for r in rows("benchmarks/serve.csv")}
     page = {(r["what"], r["measure"]): r["value"] for r in rows("benchmarks/page.csv")}
     small = {r["model"]: r for r in rows("benchmarks/mobile.csv")}["mobile-208"]
+    engines = {(r["engine"], r["measure"]): r["value"] for r in rows("benchmarks/engines.csv")}
+    slower = float(engines["ray", "seconds / plain's"])
     late = 1000 * float(served["answer, 95th percentile", "16"])
     return [
+        f"| `scan --engine ray` against `scan`, 20,000 pictures | {slower:.2f} x "
+        "the time | 1.15 x | `python benchmarks/engines.py --kill-count 0` |",
         f"| `serve`, 16 clients | {float(served['pictures', '16']):.0f} pictures/s, 95 % within {late:.0f} ms, "
         "no errors | 40, 600 ms | `python benchmarks/serve.py` |",
         f"| `mobile-208`, one thread, finding faces included | {float(small['together_ms']):.0f} ms, "
