@@ -561,10 +561,10 @@ def test_out_of_memory(
     """The errors torch and Python raise, raised by the test at step 5."""
     learn = training._Run._learn
 
-    def broken(run: Any, step: int, images: Any, labels: Any) -> None:
+    def broken(run: Any, step: int, *batch: Any) -> None:
         if step == 5:
             raise error
-        learn(run, step, images, labels)
+        learn(run, step, *batch)
 
     with monkeypatch.context() as patched:
         patched.setattr(training._Run, "_learn", broken)
