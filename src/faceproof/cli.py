@@ -432,14 +432,12 @@ app.command()(page)
 def _options(
     model: str | None, face_detector: str | None, fpr: float | None, min_face: float | None, max_pixels: str
 ) -> Options:
-    from PIL import Image
-
     from faceproof.faces.quality import Gates
     from faceproof.images import Limits
     from faceproof.scan import Options
 
     limits = Limits.of_pixels(max_pixels)
     # This process is ours alone, so Pillow's own limit may follow the user's.
-    Image.MAX_IMAGE_PIXELS = max(limits.max_pixels, Image.MAX_IMAGE_PIXELS or 0)
+    limits.widen_pillow()
     gates = Gates() if min_face is None else Gates(min_side=min_face)
     return Options(model, face_detector, fpr, gates, limits)

@@ -72,8 +72,6 @@ def duplicates(
     """
     from pathlib import Path
 
-    from PIL import Image
-
     from faceproof import terminal_duplicates
     from faceproof.clusters import check_choice
     from faceproof.duplicates import HashOptions
@@ -90,7 +88,7 @@ def duplicates(
         raise UsageError("nothing to look at; give pictures or folders, or --hashes FILE of an earlier run")
     options = HashOptions(kind, rotations, Limits.of_pixels(max_pixels))
     # This process is ours alone, so Pillow's own limit may follow the user's.
-    Image.MAX_IMAGE_PIXELS = max(options.limits.max_pixels, Image.MAX_IMAGE_PIXELS or 0)
+    options.limits.widen_pillow()
     journal = Path(hashes or f"{out}.hashes.partial.jsonl")
     if not inputs and not journal.is_file():
         raise UsageError(f"no hashes at {journal}; check the path, or give pictures")

@@ -117,8 +117,6 @@ def importing(
         _exif(sources, out, val_share, most, overwrite)
         return
 
-    from PIL import Image
-
     from faceproof import terminal_import
     from faceproof.images import Limits
     from faceproof.importing.joining import Told
@@ -132,7 +130,7 @@ def importing(
     _check_targets(report, upload)
     limits = Limits.of_pixels(max_pixels)
     # This process is ours alone, so Pillow's own limit may follow the user's.
-    Image.MAX_IMAGE_PIXELS = max(limits.max_pixels, Image.MAX_IMAGE_PIXELS or 0)
+    limits.widen_pillow()
     options = Options(
         layout, Told.parse(label=label or (), generator=generator or (), source=source or (), licence=licence or ()),
         splits == "new", ratios, seed, radius, straddling == "keep", overwrite, workers, limits,

@@ -5,8 +5,7 @@ A picture that cannot be read becomes a record with status "error", as in a scan
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +15,7 @@ from faceproof.fetching import fetched
 from faceproof.hashing import KINDS, VIEWS, hash_picture, to_hex
 from faceproof.images import Limits, load, printable
 from faceproof.inputs import Item
-from faceproof.workers import CHUNK, Job, default_workers, in_order
+from faceproof.workers import Job, spread
 
 __all__ = ["HASH_SCHEMA", "HashOptions", "HashRecord", "hash_items"]
 
@@ -103,17 +102,12 @@ def hash_items(
     Raises:
         UsageError: `workers` is less than 1.
     """
-    if workers is not None and workers < 1:
-        raise UsageError(f"workers must be at least 1, not {workers}")
-    count = workers or default_workers()
-    iterator = iter(items)
-    first = list(itertools.islice(iterator, 2 * CHUNK))
-    everything = itertools.chain(first, iterator)
-    if count == 1 or len(first) < 2 * CHUNK:
-        yield from (_hash(item, options) for item in fetched(everything, options.limits))
-    else:
-        job = Job(_begin, (options,), _work, lambda item: _failed(item.path, options.kind, KILLED))
-        yield from in_order(everything, job, count)
+    job = Job(_begin, (options,), _work, lambda item: _failed(item.path, options.kind, KILLED))
+    yield from spread(items, job, lambda few: _hashed(few, options), workers)
+
+
+def _hashed(items: Iterable[Item], options: HashOptions) -> Iterator[HashRecord]:
+    return (_hash(item, options) for item in fetched(items, options.limits))
 
 
 def _hash(item: Item, options: HashOptions) -> HashRecord:
@@ -138,13 +132,11 @@ _worker_options: HashOptions | None = None
 def _begin(options: HashOptions) -> None:
     """Start of a worker."""
     global _worker_options  # noqa: PLW0603  (a worker process has this one state)
-    from PIL import Image
-
-    Image.MAX_IMAGE_PIXELS = max(options.limits.max_pixels, Image.MAX_IMAGE_PIXELS or 0)
+    options.limits.widen_pillow()
     opencv().setNumThreads(1)
     _worker_options = options
 
 
 def _work(part: list[Item]) -> list[HashRecord]:
     assert _worker_options is not None  # _begin ran first
-    return [_hash(item, _worker_options) for item in fetched(part, _worker_options.limits)]
+    return list(_hashed(part, _worker_options))

@@ -11,32 +11,30 @@ import binascii
 import contextlib
 import itertools
 import json
-import os
-from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from faceproof.errors import OutputError, UsageError
+from faceproof.errors import UsageError
+from faceproof.fetching import fetched
 from faceproof.images import printable
-from faceproof.inputs import IdSet, Inputs, Item
-from faceproof.journals import cut_torn_line, lock, write_all
+from faceproof.inputs import Inputs, Item, remaining
+from faceproof.journals import Journal
 from faceproof.pipeline import EmbeddedPicture, FaceChecker
 from faceproof.records import LABELS, STATUSES, ImageResult
 from faceproof.scan import KILLED, Options
 from faceproof.thumbnails import thumbnail
-from faceproof.workers import CHUNK, Job, default_workers, in_order
+from faceproof.workers import Job, spread
 
 __all__ = ["MAP_SCHEMA", "EmbeddingFile", "EmbeddingRecord", "embed", "embed_to_file", "made_with", "open_embeddings"]
 
 MAP_SCHEMA = "faceproof.embedding/1"
 WIDEST = 65_536
 """Numbers an embedding may have."""
-_BEGINNING = b'{"path":"'
 
 
 @dataclass(frozen=True)
@@ -140,29 +138,21 @@ def embed(
     Raises:
         UsageError, ModelError: the options are wrong, or the model gives no embeddings.
     """
-    if workers is not None and workers < 1:
-        raise UsageError(f"workers must be at least 1, not {workers}")
-    count = workers or default_workers()
     checker = options.checker()
     next(checker.embed_many(()), None)  # a model without embeddings is said before anything is read
     made = made_with(checker)
-    iterator = iter(items)
-    first = list(itertools.islice(iterator, 2 * CHUNK))
-    everything = itertools.chain(first, iterator)
-    if count == 1 or len(first) < 2 * CHUNK:
-        yield from _embed(checker, made, everything)
-    else:
-        job = Job(_begin, (options,), _work, lambda item: _record(checker.failed(item.path, KILLED), made))
-        yield from in_order(everything, job, count)
+    job = Job(_begin, (options,), _work, lambda item: _record(checker.failed(item.path, KILLED), made))
+    yield from spread(items, job, lambda few: _embed(checker, made, few), workers)
 
 
 def _embed(checker: FaceChecker, made: str, items: Iterable[Item]) -> Iterator[EmbeddingRecord]:
     """Embed items; those that already carry an error pass through in their place."""
-    for failed, run in itertools.groupby(items, key=lambda item: item.error is not None):
+    there = fetched(items, checker.limits)
+    for failed, run in itertools.groupby(there, key=lambda item: item.error is not None):
         if failed:
             yield from (_record(checker.failed(item.path, item.error or ""), made) for item in run)
         else:
-            yield from (_embedded(one, made) for one in checker.embed_many(item.path for item in run))
+            yield from (_embedded(one, made) for one in checker.embed_many(item.source for item in run))
 
 
 def _embedded(one: EmbeddedPicture, made: str) -> EmbeddingRecord:
@@ -186,9 +176,7 @@ _worker: tuple[FaceChecker, str] | None = None
 def _begin(options: Options) -> None:
     """Start of a worker: its own checker."""
     global _worker  # noqa: PLW0603  (a worker process has this one state)
-    from PIL import Image
-
-    Image.MAX_IMAGE_PIXELS = max(options.limits.max_pixels, Image.MAX_IMAGE_PIXELS or 0)
+    options.limits.widen_pillow()
     checker = options.checker()
     _worker = checker, made_with(checker)
 
@@ -198,52 +186,18 @@ def _work(part: list[Item]) -> list[EmbeddingRecord]:
     return list(_embed(*_worker, part))
 
 
-class EmbeddingFile:
+class EmbeddingFile(Journal[EmbeddingRecord]):
     """Embeddings on disk. Made by `open_embeddings`; use it in a `with` block.
 
     Attributes:
-        path: of the file.
         made_with: every record in the file agrees with it.
-        done: paths that have their record already.
-        counts: records by status.
     """
 
-    def __init__(self, path: Path, stream: IO[bytes], made: str, *, new: bool) -> None:
-        self.path, self.made_with, self.done, self.counts = path, made, IdSet(), Counter[str]()
-        self._stream, self._new, self._good = stream, new, 0
+    holds = "embeddings"
 
-    def __enter__(self) -> EmbeddingFile:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):  # an error while writing was raised by write()
-            if self._new and not self._good:
-                self.path.unlink()  # made by us and never written to: nothing is left behind
-            self._stream.close()
-
-    @property
-    def total(self) -> int:
-        """Records of this and earlier runs."""
-        return sum(self.counts.values())
-
-    def write(self, record: EmbeddingRecord) -> None:
-        """Append one record, whole or not at all.
-
-        Raises:
-            OutputError: the disk is full or the file cannot be written; what was there is safe.
-        """
-        data = json.dumps(record.to_dict(), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-        try:
-            write_all(self._stream, data)
-        except OSError as err:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._stream.fileno(), self._good)
-            raise OutputError(
-                f"cannot write to {self.path} ({err.strerror or err}); {self.total} records are safe in it; "
-                "mend it and run the same command again to go on"
-            ) from err
-        self._good += len(data)
-        self._take(record)
+    def __init__(self, path: Path, made: str) -> None:
+        super().__init__(path)
+        self.made_with = made
 
     def records(self) -> Iterator[EmbeddingRecord]:
         """Read all records, in the order of the file.
@@ -251,29 +205,16 @@ class EmbeddingFile:
         Raises:
             OutputError: the file does not hold embeddings made this way.
         """
-        with self.path.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
-                if not line.endswith(b"\n"):  # torn by a power cut or kill -9; cut off on opening for writing
-                    if not (line.startswith(_BEGINNING) or _BEGINNING.startswith(line)):
-                        raise self._not_ours(f"line {number} has no end and does not begin like a record")
-                    return
-                try:
-                    record = EmbeddingRecord.from_dict(json.loads(line))
-                except (ValueError, RecursionError, UsageError) as err:
-                    raise self._not_ours(f"line {number}: {err}") from err
-                if record.made_with != self.made_with:
-                    raise self._not_ours(f"line {number} was made with {record.made_with}, not {self.made_with}")
-                yield record
+        return (record for _, record in self._records())
 
-    def _not_ours(self, why: str) -> OutputError:
-        return OutputError(
-            f"{self.path} exists and does not hold the embeddings that are asked for ({why}); choose another file, "
-            "the options it was made with, or --overwrite"
-        )
-
-    def _take(self, record: EmbeddingRecord) -> None:
-        if self.done.add(record.path):
-            self.counts[record.status] += 1
+    def _parse(self, line: bytes, where: str) -> EmbeddingRecord:
+        try:
+            record = EmbeddingRecord.from_dict(json.loads(line))
+        except (ValueError, RecursionError, UsageError) as err:
+            raise self.not_ours(f"{where}: {err}") from err
+        if record.made_with != self.made_with:
+            raise self.not_ours(f"{where} was made with {record.made_with}, not {self.made_with}")
+        return record
 
 
 def open_embeddings(path: str | Path, made: str, *, overwrite: bool = False) -> EmbeddingFile:
@@ -285,31 +226,11 @@ def open_embeddings(path: str | Path, made: str, *, overwrite: bool = False) -> 
         overwrite: begin anew instead of going on from what is there.
 
     Raises:
-        UsageError: a folder.
+        UsageError: a folder or device.
         OutputError: it cannot be written, another run is writing it, or it holds something else.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder; give a file")
-    new = not path.exists()
-    try:
-        stream = open(path, "ab+", buffering=0)  # noqa: SIM115  (EmbeddingFile closes it)
-    except OSError as err:
-        raise OutputError(f"cannot write {path} ({err.strerror or err}); check the folder and its permissions") from err
-    found = EmbeddingFile(path, stream, made, new=new)
-    try:
-        lock(stream, path)
-        if overwrite:
-            os.ftruncate(stream.fileno(), 0)
-        else:
-            for record in found.records():
-                found._take(record)
-            found._good = cut_torn_line(stream)
-    except BaseException as err:
-        stream.close()
-        if isinstance(err, OSError):
-            raise OutputError(f"cannot use {path} ({err.strerror or err}); check the file, or choose another") from err
-        raise
+    found = EmbeddingFile(Path(path), made)
+    found.open(overwrite=overwrite)
     return found
 
 
@@ -331,18 +252,21 @@ def embed_to_file(
         workers: processes, None for one per core.
         on_record: called with each new record, after it was written.
         on_skip: called for each input that has its record already.
+
+    Raises:
+        StorageError: a bucket fails as a whole; what came before is written.
     """
     paths: list[str] = []
 
-    def wanted() -> Iterator[Item]:
+    def named() -> Iterator[Item]:
         for item in inputs:
             paths.append(printable(item.path))
-            if paths[-1] in file.done:
-                on_skip()
-            else:
-                yield item
+            yield item
 
-    with contextlib.closing(embed(wanted(), options, workers=workers)) as stream:
+    with (
+        remaining(named(), file.done, on_skip) as wanted,
+        contextlib.closing(embed(wanted, options, workers=workers)) as stream,
+    ):
         for record in stream:
             file.write(record)
             on_record(record)

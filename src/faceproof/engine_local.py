@@ -37,9 +37,7 @@ _worker: Worker | None = None
 def _begin(task: Task) -> None:
     """Start of a worker process."""
     global _worker  # noqa: PLW0603  (a worker process has this one state)
-    from PIL import Image
-
-    Image.MAX_IMAGE_PIXELS = max(task.options.limits.max_pixels, Image.MAX_IMAGE_PIXELS or 0)
+    task.options.limits.widen_pillow()
     _worker = Worker(task)
 
 

@@ -53,9 +53,7 @@ class _Actor:
 
     def begin(self, task: Task) -> FaceproofError | None:
         """Make the worker; errors are returned, as Ray would wrap what is raised."""
-        from PIL import Image
-
-        Image.MAX_IMAGE_PIXELS = max(task.options.limits.max_pixels, Image.MAX_IMAGE_PIXELS or 0)
+        task.options.limits.widen_pillow()
         try:
             self._worker = Worker(task)
         except FaceproofError as err:

@@ -9,36 +9,32 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import io
 import json
 import os
 import re
 from array import array
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from faceproof.clusters import Clusters, cluster
 from faceproof.duplicates import HASH_SCHEMA, HashOptions, HashRecord, hash_items
-from faceproof.errors import OutputError, StorageError, UsageError
+from faceproof.errors import OutputError, UsageError
 from faceproof.hashing import KINDS, VIEWS, Hashes, from_hex
 from faceproof.images import printable
-from faceproof.inputs import IdSet, Inputs, Item, until_failure
-from faceproof.journals import cut_torn_line, lock, write_all
+from faceproof.inputs import Inputs, remaining
+from faceproof.journals import Journal
 from faceproof.tables import spreadsheet_safe
 
 __all__ = ["Duplicates", "Group", "HashFile", "Member", "find_duplicates", "hash_to_file", "open_hashes", "read_hashes"]
 
 CSV_COLUMNS = ("cluster", "path", "hash", "distance", "view", "flat", "status", "error")
-_BEGINNING = b'{"path":"'
 Progress = Callable[[str, int, int], None]
-_OFTEN = 1 << 14
 _USABLE, _LEFT_OUT, _REPEATED = 0, 1, 2
 """What a line of the file is to the clusters; a path counts once, where it comes first."""
 
@@ -87,54 +83,20 @@ class Duplicates:
         return {key: value for key, value in vars(self).items() if key != "groups"}
 
 
-class HashFile:
+class HashFile(Journal[HashRecord]):
     """Hashes on disk. Made by `open_hashes`; use it in a `with` block.
 
     Attributes:
-        path: of the file.
         options: how pictures are hashed; every record in the file agrees with it.
-        done: paths that have their record already.
-        counts: records by status.
     """
 
-    def __init__(self, path: Path, stream: IO[bytes], options: HashOptions, *, made: bool) -> None:
-        self.path, self.options, self.done, self.counts = path, options, IdSet(), Counter[str]()
-        self._stream, self._made, self._good = stream, made, 0
+    holds = "hashes"
+
+    def __init__(self, path: Path, options: HashOptions) -> None:
+        super().__init__(path)
+        self.options = options
         self._views = len(VIEWS) if options.rotations else 1
         self._numbers, self._states = array("Q"), bytearray()
-
-    def __enter__(self) -> HashFile:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):  # an error while writing was raised by write()
-            if self._made and not self._good:
-                self.path.unlink()  # made by us and never written to: nothing is left behind
-            self._stream.close()
-
-    @property
-    def total(self) -> int:
-        """Records of this and earlier runs."""
-        return sum(self.counts.values())
-
-    def write(self, record: HashRecord) -> None:
-        """Append one record, whole or not at all.
-
-        Raises:
-            OutputError: the disk is full or the file cannot be written; what was there is safe.
-        """
-        data = json.dumps(record.to_dict(), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-        try:
-            write_all(self._stream, data)
-        except OSError as err:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._stream.fileno(), self._good)
-            raise OutputError(
-                f"cannot write to {self.path} ({err.strerror or err}); {self.total} records are safe in it; "
-                "mend it and run the same command again to go on"
-            ) from err
-        self._good += len(data)
-        self._take(record)
 
     def records(
         self,
@@ -150,18 +112,7 @@ class HashFile:
         Raises:
             OutputError: the file does not hold hashes of this kind.
         """
-        with self.path.open("rb") as stream:
-            size, done = os.fstat(stream.fileno()).st_size, 0
-            for place, line in enumerate(stream):
-                done += len(line)
-                if place % _OFTEN == 0:
-                    step(done, size)
-                if not line.endswith(b"\n"):  # torn by a power cut or kill -9; cut off on opening for writing
-                    if not (line.startswith(_BEGINNING) or _BEGINNING.startswith(line)):
-                        raise _not_ours(self.path, f"line {place + 1} has no end and does not begin like a record")
-                    return
-                if wanted(place):
-                    yield place, _parsed(line, self, f"line {place + 1}")
+        return self._records(wanted, step)
 
     def hashes(self) -> Hashes:
         """Return all hashes, (N, V, W) uint64, in the order of the file; zeros where there is none."""
@@ -172,7 +123,7 @@ class HashFile:
         """Return what each record is to the clusters, (N,): 0 usable, 1 flat or an error, 2 a path met before."""
         return np.frombuffer(bytes(self._states), np.uint8)
 
-    def _take(self, record: HashRecord) -> None:
+    def _take(self, record: HashRecord) -> bool:
         """Remember what clustering needs of a record that is in the file now."""
         words = KINDS[self.options.kind]
         if record.error is not None:
@@ -184,11 +135,25 @@ class HashFile:
                 for text in record.hashes[: self._views]
                 for start in range(0, 16 * words, 16)
             )
-        if self.done.add(record.path):
-            self.counts[record.status] += 1
-            self._states.append(_USABLE if record.status == "ok" else _LEFT_OUT)
-        else:
-            self._states.append(_REPEATED)
+        new = super()._take(record)
+        self._states.append((_USABLE if record.status == "ok" else _LEFT_OUT) if new else _REPEATED)
+        return new
+
+    def _parse(self, line: bytes, where: str) -> HashRecord:
+        try:
+            raw = json.loads(line.decode())
+            if raw["schema"] != HASH_SCHEMA:
+                raise self.not_ours(f"{where} is not of schema {HASH_SCHEMA}")
+            kind, hashes = raw["kind"], tuple(raw["hashes"])
+            record = HashRecord(str(raw["path"]), kind, hashes, raw["quality"], bool(raw["flat"]), raw["error"])
+            if kind != self.options.kind:
+                raise self.not_ours(f"{where} is a {kind}, not a {self.options.kind}")
+            from_hex(hashes, kind)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, UsageError) as err:
+            raise self.not_ours(f"{where} is not a hash record: {err}") from err
+        if self.options.rotations and len(hashes) == 1:
+            raise self.not_ours(f"{where} has no rotations")
+        return record
 
 
 def open_hashes(
@@ -206,30 +171,8 @@ def open_hashes(
         UsageError: a folder.
         OutputError: it cannot be written, another run is writing it, or it holds something else.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder; give a file")
-    made = not path.exists()
-    if not made and not path.is_file():  # /dev/zero has no last line
-        raise UsageError(f"{path} is a device or pipe; hashes need a file that can be read again")
-    try:
-        stream = open(path, "ab+", buffering=0)  # noqa: SIM115  (HashFile closes it)
-    except OSError as err:
-        raise OutputError(f"cannot write {path} ({err.strerror or err}); check the folder and its permissions") from err
-    found = HashFile(path, stream, options, made=made)
-    try:
-        lock(stream, path)
-        if overwrite:
-            os.ftruncate(stream.fileno(), 0)
-        else:
-            for _, record in found.records(step=partial(progress, "reading")):
-                found._take(record)
-            found._good = cut_torn_line(stream)
-    except BaseException as err:
-        stream.close()
-        if isinstance(err, OSError):
-            raise OutputError(f"cannot use {path} ({err.strerror or err}); check the file, or choose another") from err
-        raise
+    found = HashFile(Path(path), options)
+    found.open(overwrite=overwrite, step=partial(progress, "reading"))
     return found
 
 
@@ -249,9 +192,8 @@ def read_hashes(path: str | Path, step: Callable[[int, int], None] = lambda done
             kind = found[1].decode() if found else ""
             if kind not in KINDS:
                 raise OutputError(f"{printable(path)} holds no hashes; faceproof duplicates --hashes makes them")
-        file = HashFile(path, io.BytesIO(), HashOptions(kind), made=False)
-        for _, record in file.records(step=step):
-            file._take(record)
+        file = HashFile(path, HashOptions(kind))
+        file.read(step)
     except OSError as err:
         raise OutputError(f"cannot read {printable(path)} ({err.strerror or err}); check the file") from err
     return file
@@ -277,21 +219,13 @@ def hash_to_file(
     Raises:
         StorageError: a bucket fails as a whole; what came before is written.
     """
-    failures: list[StorageError] = []
-
-    def wanted() -> Iterator[Item]:
-        for item in until_failure(inputs, failures):
-            if printable(item.path) in file.done:
-                on_skip()
-            else:
-                yield item
-
-    with contextlib.closing(hash_items(wanted(), file.options, workers=workers)) as stream:
+    with (
+        remaining(inputs, file.done, on_skip) as wanted,
+        contextlib.closing(hash_items(wanted, file.options, workers=workers)) as stream,
+    ):
         for record in stream:
             file.write(record)
             on_record(record)
-    if failures:
-        raise failures[0]
 
 
 def find_duplicates(
@@ -359,28 +293,3 @@ def _write_clusters(
         error = spreadsheet_safe(record.error or "")
         writer.writerow(("", spreadsheet_safe(record.path), text, "", "", int(record.flat), record.status, error))
     return tuple(Group(label, int(found.sizes[label - 1]), tuple(few)) for label, few in kept.items())
-
-
-def _not_ours(path: Path, why: str) -> OutputError:
-    return OutputError(
-        f"{path} exists and does not hold the hashes that are asked for ({why}); choose another file, "
-        "the options it was made with, or --overwrite"
-    )
-
-
-def _parsed(line: bytes, file: HashFile, where: str) -> HashRecord:
-    """One record, as far as it is needed; raise otherwise."""
-    try:
-        raw = json.loads(line.decode())
-        if raw["schema"] != HASH_SCHEMA:
-            raise _not_ours(file.path, f"{where} is not of schema {HASH_SCHEMA}")
-        kind, hashes = raw["kind"], tuple(raw["hashes"])
-        record = HashRecord(str(raw["path"]), kind, hashes, raw["quality"], bool(raw["flat"]), raw["error"])
-        if kind != file.options.kind:
-            raise _not_ours(file.path, f"{where} is a {kind}, not a {file.options.kind}")
-        from_hex(hashes, kind)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, UsageError) as err:
-        raise _not_ours(file.path, f"{where} is not a hash record: {err}") from err
-    if file.options.rotations and len(hashes) == 1:
-        raise _not_ours(file.path, f"{where} has no rotations")
-    return record

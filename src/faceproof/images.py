@@ -98,6 +98,12 @@ class Limits:
         except (ValueError, OverflowError):
             raise UsageError(f"--max-pixels {text!r} is not a number; write 64M or 64000000") from None
 
+    def widen_pillow(self) -> None:
+        """Raise Pillow's own limit of pixels to this one. It is the whole process's: for processes that are ours."""
+        from PIL import Image
+
+        Image.MAX_IMAGE_PIXELS = max(self.max_pixels, Image.MAX_IMAGE_PIXELS or 0)
+
 
 @dataclass(frozen=True)
 class Picture:

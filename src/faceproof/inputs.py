@@ -15,7 +15,7 @@ import json
 import os
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -28,7 +28,7 @@ from faceproof.extras import require
 from faceproof.images import SUFFIXES, Encoded, printable
 from faceproof.video import VIDEO_SUFFIXES
 
-__all__ = ["IdSet", "Inputs", "Item", "until_failure"]
+__all__ = ["IdSet", "Inputs", "Item", "remaining", "until_failure"]
 
 MANIFESTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt", ".lst", ".parquet")
 COLUMNS = ("path", "file", "filename", "file_name", "image", "picture")
@@ -107,6 +107,34 @@ def until_failure(items: Iterable[T], failures: list[StorageError]) -> Iterator[
         yield from items
     except StorageError as err:
         failures.append(err)
+
+
+@contextlib.contextmanager
+def remaining(
+    items: Iterable[Item], done: IdSet, on_skip: Callable[[], None] = lambda: None
+) -> Iterator[Iterator[Item]]:
+    """Give the items that have no record yet; a run over them goes on where an earlier one stopped.
+
+    Args:
+        items: what was asked for, such as `Inputs`.
+        done: paths, as `printable` gives them, that have their record.
+        on_skip: called for each item that has it.
+
+    Raises:
+        StorageError: a bucket fails as a whole; raised at the end of the block, when what came before is worked on.
+    """
+    failures: list[StorageError] = []
+
+    def wanted() -> Iterator[Item]:
+        for item in until_failure(items, failures):
+            if printable(item.path) in done:
+                on_skip()
+            else:
+                yield item
+
+    yield wanted()
+    if failures:
+        raise failures[0]
 
 
 @dataclass

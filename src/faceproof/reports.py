@@ -18,10 +18,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from faceproof.errors import OutputError, StorageError, UsageError
+from faceproof.errors import OutputError, UsageError
 from faceproof.extras import require
-from faceproof.images import printable
-from faceproof.inputs import IdSet, Inputs, Item, until_failure
+from faceproof.inputs import IdSet, Inputs, remaining
 from faceproof.journals import cut_torn_line, lock, write_all
 from faceproof.part_folders import MANIFEST
 from faceproof.records import SCHEMA, STATUSES
@@ -263,21 +262,13 @@ def scan_to_file(
     Raises:
         StorageError: a bucket fails as a whole; what came before is written.
     """
-    failures: list[StorageError] = []
-
-    def wanted() -> Iterator[Item]:
-        for item in until_failure(inputs, failures):
-            if printable(item.path) in results.done:
-                on_skip()
-            else:
-                yield item
-
-    with contextlib.closing(scan(wanted(), options, workers=workers)) as stream:
+    with (
+        remaining(inputs, results.done, on_skip) as wanted,
+        contextlib.closing(scan(wanted, options, workers=workers)) as stream,
+    ):
         for result in stream:
             results.write(result)
             on_result(result)
-    if failures:
-        raise failures[0]
     results.finish()
 
 

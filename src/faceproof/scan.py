@@ -11,7 +11,7 @@ import os
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from faceproof.errors import StorageError, UsageError
+from faceproof.errors import StorageError
 from faceproof.faces.quality import Gates
 from faceproof.fetching import fetched
 from faceproof.images import Limits
@@ -21,7 +21,7 @@ from faceproof.runtimes import AUTO
 from faceproof.video import VIDEO_SUFFIXES, is_video
 from faceproof.video_check import VideoOptions, check_video, failed_video
 from faceproof.video_records import AnyResult
-from faceproof.workers import CHUNK, Job, default_workers, in_order
+from faceproof.workers import Job, chosen_workers, default_workers, in_order, spread
 
 __all__ = ["Options", "check_apart", "check_items", "default_workers", "long_work", "scan"]
 
@@ -67,19 +67,11 @@ def scan(items: Iterable[Item], options: Options, *, workers: int | None = None)
     Raises:
         UsageError, ModelError: the options are wrong; raised before anything is checked.
     """
-    if workers is not None and workers < 1:
-        raise UsageError(f"workers must be at least 1, not {workers}")
-    count = workers or default_workers()
+    count = chosen_workers(workers)
     checker = options.checker()
     if options.runtime == AUTO:  # measured once: every worker runs what this process has found
         options = replace(options, runtime=getattr(checker.detector, "runtime", None))
-    iterator = iter(items)
-    first = list(itertools.islice(iterator, 2 * CHUNK))
-    few = len(first) < 2 * CHUNK and not (len(first) > 1 and any(map(long_work, first)))
-    if count == 1 or few:
-        yield from check_items(checker, itertools.chain(first, iterator), options.video)
-    else:
-        yield from _by_processes(itertools.chain(first, iterator), checker, options, count)
+    yield from spread(items, _job(checker, options), lambda few: check_items(checker, few, options.video), count)
 
 
 def check_apart(checker: FaceChecker, items: Iterable[Item], options: Options) -> Iterator[AnyResult]:
@@ -90,12 +82,11 @@ def check_apart(checker: FaceChecker, items: Iterable[Item], options: Options) -
         items: as for `scan`.
         options: how to check.
     """
-    return _by_processes(iter(items), checker, options, 1)
+    return in_order(iter(items), _job(checker, options), 1)
 
 
-def _by_processes(items: Iterator[Item], checker: FaceChecker, options: Options, workers: int) -> Iterator[AnyResult]:
-    job: Job[Item, AnyResult] = Job(_begin, (options,), _work, lambda item: _lost(checker, item), long_work)
-    return in_order(items, job, workers)
+def _job(checker: FaceChecker, options: Options) -> Job[Item, AnyResult]:
+    return Job(_begin, (options,), _work, lambda item: _lost(checker, item), long_work)
 
 
 def check_items(checker: FaceChecker, items: Iterable[Item], video: VideoOptions) -> Iterator[AnyResult]:
@@ -141,9 +132,7 @@ _worker: tuple[FaceChecker, VideoOptions] | None = None
 def _begin(options: Options) -> None:
     """Start of a worker: its own checker."""
     global _worker  # noqa: PLW0603  (a worker process has this one state)
-    from PIL import Image
-
-    Image.MAX_IMAGE_PIXELS = max(options.limits.max_pixels, Image.MAX_IMAGE_PIXELS or 0)
+    options.limits.widen_pillow()
     _worker = options.checker(), options.video
 
 

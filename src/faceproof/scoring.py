@@ -18,11 +18,11 @@ import numpy.typing as npt
 from faceproof.chains import apply_chain
 from faceproof.contenders import Contender, Spec
 from faceproof.detectors.crops import CropSpec, cut
-from faceproof.errors import PictureError, UsageError
+from faceproof.errors import PictureError
 from faceproof.faces.detection import FaceDetector, RetinaFace
 from faceproof.faces.quality import Gates
 from faceproof.images import load
-from faceproof.workers import Job, default_workers, in_order
+from faceproof.workers import Job, chosen_workers, in_order
 
 __all__ = ["Facts", "Reading", "Task", "check_chains", "jpeg_quality", "read_one", "readings"]
 
@@ -197,9 +197,7 @@ def readings(tasks: Iterable[Task], specs: Sequence[Spec], *, workers: int | Non
     Raises:
         UsageError, ModelError: a contender cannot be made.
     """
-    if workers is not None and workers < 1:
-        raise UsageError(f"workers must be at least 1, not {workers}")
-    count = workers or default_workers()
+    count = chosen_workers(workers)
     if count == 1:
         face_detector, contenders = RetinaFace(threads=1), {spec.name: spec.make() for spec in specs}
         yield from (read_one(task, face_detector, contenders) for task in tasks)

@@ -15,14 +15,16 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Generic, TypeVar
 
-__all__ = ["AHEAD", "CHUNK", "Job", "default_workers", "follow_parent", "in_order"]
+from faceproof.errors import UsageError
+
+__all__ = ["AHEAD", "CHUNK", "Job", "chosen_workers", "default_workers", "follow_parent", "in_order", "spread"]
 
 CHUNK = 16
 """Items handed to a worker at once."""
@@ -39,6 +41,17 @@ def default_workers() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on this system
         return os.cpu_count() or 1
+
+
+def chosen_workers(workers: int | None) -> int:
+    """Return a number of processes as it was asked for; None takes one per core.
+
+    Raises:
+        UsageError: it is less than 1.
+    """
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers must be at least 1, not {workers}")
+    return workers or default_workers()
 
 
 @dataclass(frozen=True)
@@ -58,6 +71,29 @@ class Job(Generic[T, R]):
     work: Callable[[list[T]], list[R]]
     lost: Callable[[T], R]
     alone: Callable[[T], bool] = lambda item: False
+
+
+def spread(
+    items: Iterable[T], job: Job[T, R], here: Callable[[Iterator[T]], Iterator[R]], workers: int | None = None
+) -> Iterator[R]:
+    """Work on every item and yield one result each, in order: with processes, or in this one where there are few.
+
+    Args:
+        items: read lazily.
+        job: what the processes do.
+        here: does the same in this process. With one worker, or fewer than `2 * CHUNK` items none of which takes
+            long, starting processes costs more than it brings.
+        workers: processes; None takes one per core.
+
+    Raises:
+        UsageError: `workers` is less than 1.
+    """
+    count = chosen_workers(workers)
+    iterator = iter(items)
+    first = list(itertools.islice(iterator, 2 * CHUNK))
+    few = len(first) < 2 * CHUNK and not (len(first) > 1 and any(map(job.alone, first)))
+    everything = itertools.chain(first, iterator)
+    yield from here(everything) if count == 1 or few else in_order(everything, job, count)
 
 
 def in_order(items: Iterator[T], job: Job[T, R], workers: int) -> Iterator[R]:

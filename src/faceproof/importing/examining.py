@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +16,7 @@ from faceproof.hashing import hash_picture, to_hex
 from faceproof.images import Limits, load
 from faceproof.journals import cut_torn_line, lock, write_all
 from faceproof.scoring import jpeg_quality
-from faceproof.workers import CHUNK, Job, default_workers, in_order
+from faceproof.workers import Job, spread
 
 __all__ = ["Examined", "examine", "examine_all"]
 
@@ -111,14 +110,8 @@ def examine_all(
 
 
 def _examined(paths: Iterator[str], limits: Limits, workers: int | None) -> Iterator[Examined]:
-    count = workers or default_workers()
-    first = list(itertools.islice(paths, 2 * CHUNK))
-    if count == 1 or len(first) < 2 * CHUNK:
-        for path in itertools.chain(first, paths):
-            yield examine(path, limits)
-        return
     job: Job[str, Examined] = Job(_begin, (limits,), _work, lambda path: Examined(path, error=KILLED))
-    yield from in_order(itertools.chain(first, paths), job, count)
+    return spread(paths, job, lambda few: (examine(path, limits) for path in few), workers)
 
 
 _limits = Limits()
@@ -127,9 +120,7 @@ _limits = Limits()
 def _begin(limits: Limits) -> None:
     """Start of a worker."""
     global _limits  # noqa: PLW0603  (a worker process has this one state)
-    from PIL import Image
-
-    Image.MAX_IMAGE_PIXELS = max(limits.max_pixels, Image.MAX_IMAGE_PIXELS or 0)
+    limits.widen_pillow()
     opencv().setNumThreads(1)
     _limits = limits
 
