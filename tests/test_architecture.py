@@ -262,6 +262,7 @@ RANKS = {
     "faceproof.cli_import": 9,
     "faceproof.cli_map": 9,
     "faceproof.cli_models": 9,
+    "faceproof.cli_options": 9,
     "faceproof.cli_posts": 9,
     "faceproof.cli_study": 9,
     "faceproof.cli_live": 9,

@@ -27,6 +27,19 @@ from faceproof.cli_import import importing
 from faceproof.cli_live import live
 from faceproof.cli_map import picture_map
 from faceproof.cli_models import models
+from faceproof.cli_options import (
+    AllFilesOption,
+    AlphaOption,
+    FaceDetectorOption,
+    FprOption,
+    MaxPixelsOption,
+    MetadataOption,
+    MinFaceOption,
+    ModelOption,
+    QuietOption,
+    StabilityOption,
+    WorkersOption,
+)
 from faceproof.cli_page import page
 from faceproof.cli_posts import posts
 from faceproof.cli_pretrain import pretrain
@@ -51,32 +64,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-ModelOption = Annotated[
-    str | None,
-    typer.Option("--model", "-m", help="Shipped model's name, or a model folder.", show_default="the default model"),
-]
-FaceDetectorOption = Annotated[
-    str | None,
-    typer.Option("--face-detector", help="YuNet .onnx file to find faces with.", show_default="RetinaFace"),
-]
-FprOption = Annotated[
-    float | None,
-    typer.Option("--fpr", help="Share of photographs that may be called generated.", show_default="the model's, 0.01"),
-]
-AlphaOption = Annotated[
-    float | None,
-    typer.Option(
-        "--alpha",
-        help="Share of generated faces that may be called photographs, of the kinds the model was calibrated on.",
-        show_default="the model's",
-    ),
-]
-MetadataOption = Annotated[
-    bool,
-    typer.Option(
-        "--metadata/--no-metadata", help="Read what files say about their origin: EXIF, content credentials, tags."
-    ),
-]
 ReportMapsOption = Annotated[
     int,
     typer.Option("--report-maps", min=0, metavar="N", help="Pictures of the report with maps; seconds each."),
@@ -99,14 +86,6 @@ RuntimeOption = Annotated[
         "one that gives the same scores.",
         show_default="onnxruntime, or what the model's file is for",
     ),
-]
-STABILITY_HELP = "Perturb every face and see whether the answer holds: off, quick (3 ways) or full (10 ways)."
-MaxPixelsOption = Annotated[
-    str, typer.Option("--max-pixels", help="Refuse larger pictures before decoding them; 64M = 64 million.")
-]
-MinFaceOption = Annotated[
-    float | None,
-    typer.Option("--min-face", help="Side in pixels an aligned face must have to be judged.", show_default="80"),
 ]
 
 
@@ -178,7 +157,7 @@ def check(
     face_detector: FaceDetectorOption = None,
     fpr: FprOption = None,
     alpha: AlphaOption = None,
-    stability: Annotated[str, typer.Option("--stability", help=STABILITY_HELP)] = "full",
+    stability: StabilityOption = "full",
     metadata: MetadataOption = True,
     min_face: MinFaceOption = None,
     max_pixels: MaxPixelsOption = "64M",
@@ -278,14 +257,12 @@ def scan(
     overwrite: Annotated[
         bool, typer.Option("--overwrite/--resume", help="Begin anew, or go on from what FILE holds.")
     ] = False,
-    workers: Annotated[
-        int | None, typer.Option("--workers", "-j", min=1, help="Processes.", show_default="one per core")
-    ] = None,
+    workers: WorkersOption = None,
     engine: EngineOption = None,
     cluster: ClusterOption = None,
     unit: UnitOption = 500,
-    all_files: Annotated[bool, typer.Option("--all-files", help="In folders, try files of every ending.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")] = False,
+    all_files: AllFilesOption = False,
+    quiet: QuietOption = False,
     prevalence: Annotated[
         float | None,
         typer.Option(
@@ -314,7 +291,7 @@ def scan(
     face_detector: FaceDetectorOption = None,
     fpr: FprOption = None,
     alpha: AlphaOption = None,
-    stability: Annotated[str, typer.Option("--stability", help=STABILITY_HELP)] = "off",
+    stability: StabilityOption = "off",
     metadata: MetadataOption = True,
     min_face: MinFaceOption = None,
     max_pixels: MaxPixelsOption = "64M",

@@ -6,17 +6,14 @@ from typing import Annotated
 
 import typer
 
+from faceproof.cli_options import ModelArgument, ModelFolderOption, RecordOption, ReplaceModelOption
+
 __all__ = ["calibrate"]
 
 
 def calibrate(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Shipped model's name, or a model folder.", show_default=False)
-    ],
-    out: Annotated[
-        str,
-        typer.Option("--out", "-o", metavar="DIR", help="Model folder to write; its name becomes the model's name."),
-    ],
+    model: ModelArgument,
+    out: ModelFolderOption,
     data: Annotated[
         str | None,
         typer.Option(
@@ -56,14 +53,14 @@ def calibrate(
             show_default="0.05, 0.01, 0.001",
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an older model folder at DIR.")] = False,
+    overwrite: ReplaceModelOption = False,
     drop_straddling: Annotated[
         bool,
         typer.Option(
             "--drop-straddling", help="Leave out pictures of groups that lie in several splits or trained the model."
         ),
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="The record as JSON instead of tables.")] = False,
+    json: RecordOption = False,
 ) -> None:
     """Fit a model's probabilities and thresholds to your pictures, and write it as a new model folder.
 

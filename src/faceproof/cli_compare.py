@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from faceproof.cli_options import FprOption, MetadataOption, ModelOption, StabilityOption
+
 __all__ = ["compare"]
 
 
@@ -13,25 +15,10 @@ def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="Path or http(s) URL.", show_default=False)],
     second: Annotated[str, typer.Argument(metavar="B", help="The picture to hold against it.", show_default=False)],
     json: Annotated[bool, typer.Option("--json", help="The comparison as JSON instead of text.")] = False,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", "-m", help="Shipped model's name, or a model folder.", show_default="the default model"
-        ),
-    ] = None,
-    fpr: Annotated[
-        float | None,
-        typer.Option(
-            "--fpr", help="Share of photographs that may be called generated.", show_default="the model's, 0.01"
-        ),
-    ] = None,
-    stability: Annotated[
-        str,
-        typer.Option("--stability", help="Perturb every face: off, quick (3 ways) or full (10 ways)."),
-    ] = "off",
-    metadata: Annotated[
-        bool, typer.Option("--metadata/--no-metadata", help="Read what the files say about their origin.")
-    ] = True,
+    model: ModelOption = None,
+    fpr: FprOption = None,
+    stability: StabilityOption = "off",
+    metadata: MetadataOption = True,
 ) -> None:
     """Check two pictures, and say whether one is a copy of the other, such as an original and an edited version."""
     from faceproof import terminal

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from faceproof.cli_options import AllFilesOption, MaxPixelsOption, QuietOption, WorkersOption
+
 if TYPE_CHECKING:
     from faceproof.hash_files import HashFile
     from faceproof.inputs import Inputs
@@ -55,14 +57,10 @@ def duplicates(
     overwrite: Annotated[
         bool, typer.Option("--overwrite/--resume", help="Hash anew, or go on from what the hash file holds.")
     ] = False,
-    workers: Annotated[
-        int | None, typer.Option("--workers", "-j", min=1, help="Processes.", show_default="one per core")
-    ] = None,
-    all_files: Annotated[bool, typer.Option("--all-files", help="In folders, try files of every ending.")] = False,
-    max_pixels: Annotated[
-        str, typer.Option("--max-pixels", help="Refuse larger pictures before decoding them; 64M = 64 million.")
-    ] = "64M",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")] = False,
+    workers: WorkersOption = None,
+    all_files: AllFilesOption = False,
+    max_pixels: MaxPixelsOption = "64M",
+    quiet: QuietOption = False,
     json: Annotated[bool, typer.Option("--json", help="The figures as JSON instead of a line.")] = False,
 ) -> None:
     """Find copies of the same picture, also shrunk, recompressed or slightly changed, and join them in clusters.

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from faceproof.cli_options import WorkersOption
+
 if TYPE_CHECKING:
     from faceproof.datasets import Sample
 
@@ -51,9 +53,7 @@ def evaluate(
         list[Path] | None,
         typer.Option("--scores", metavar="CSV", help="Leave-out scores (column fold) to report.", show_default=False),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", "-j", min=1, help="Processes.", show_default="one per core")
-    ] = None,
+    workers: WorkersOption = None,
     drop_straddling: Annotated[
         bool, typer.Option("--drop-straddling", help="Keep groups found in several splits only in the last one.")
     ] = False,

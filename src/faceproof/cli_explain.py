@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from faceproof.cli_options import FaceDetectorOption, FprOption, MinFaceOption, ModelOption
+
 __all__ = ["explain"]
 
 
@@ -29,26 +31,10 @@ def explain(
             show_default=False,
         ),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", "-m", help="Shipped model's name, or a model folder.", show_default="the default model"
-        ),
-    ] = None,
-    face_detector: Annotated[
-        str | None,
-        typer.Option("--face-detector", help="YuNet .onnx file to find faces with.", show_default="RetinaFace"),
-    ] = None,
-    fpr: Annotated[
-        float | None,
-        typer.Option(
-            "--fpr", help="Share of photographs that may be called generated.", show_default="the model's, 0.01"
-        ),
-    ] = None,
-    min_face: Annotated[
-        float | None,
-        typer.Option("--min-face", help="Side in pixels an aligned face must have to be judged.", show_default="80"),
-    ] = None,
+    model: ModelOption = None,
+    face_detector: FaceDetectorOption = None,
+    fpr: FprOption = None,
+    min_face: MinFaceOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an older explanation in DIR.")] = False,
     json: Annotated[bool, typer.Option("--json", help="The explanation as JSON instead of text.")] = False,
 ) -> None:

@@ -6,21 +6,24 @@ from typing import Annotated
 
 import typer
 
+from faceproof.cli_options import (
+    DropStraddlingOption,
+    ModelArgument,
+    ModelFolderOption,
+    RecordOption,
+    ReplaceModelOption,
+)
+
 __all__ = ["export"]
 
 
 def export(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Shipped model's name, or a model folder.", show_default=False)
-    ],
+    model: ModelArgument,
     to: Annotated[
         str,
         typer.Option("--to", metavar="TARGET", help="onnx, onnx-int8, openvino, litert, executorch or coreml."),
     ],
-    out: Annotated[
-        str,
-        typer.Option("--out", "-o", metavar="DIR", help="Model folder to write; its name becomes the model's name."),
-    ],
+    out: ModelFolderOption,
     data: Annotated[
         str,
         typer.Option(
@@ -54,12 +57,9 @@ def export(
         float,
         typer.Option("--seconds", min=0, metavar="S", help="int8: how long to look for layers to leave in float."),
     ] = 120.0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an older model folder at DIR.")] = False,
-    drop_straddling: Annotated[
-        bool,
-        typer.Option("--drop-straddling", help="Keep groups of several splits in the one furthest from fitting."),
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="The record as JSON instead of tables.")] = False,
+    overwrite: ReplaceModelOption = False,
+    drop_straddling: DropStraddlingOption = False,
+    json: RecordOption = False,
 ) -> None:
     """Convert a model for another engine or a phone, and keep it only if it scores as the original does.
 

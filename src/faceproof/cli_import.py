@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from faceproof.cli_options import MaxPixelsOption, WorkersOption
+
 __all__ = ["importing"]
 
 
@@ -80,12 +82,8 @@ def importing(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an older manifest, and read every picture again.")
     ] = False,
-    workers: Annotated[
-        int | None, typer.Option("--workers", "-j", min=1, help="Processes.", show_default="one per core")
-    ] = None,
-    max_pixels: Annotated[
-        str, typer.Option("--max-pixels", help="Refuse larger pictures before decoding them; 64M = 64 million.")
-    ] = "64M",
+    workers: WorkersOption = None,
+    max_pixels: MaxPixelsOption = "64M",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no figures.")] = False,
     val_share: Annotated[
         float, typer.Option("--val-share", help="Layout exif only: share of camera models held out.")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from faceproof.cli_options import AlphaOption, FprOption, ModelOption
+
 if TYPE_CHECKING:
     from faceproof.live import Live
     from faceproof.live_window import Window
@@ -43,24 +45,9 @@ def live(
     timeout: Annotated[
         float, typer.Option("--timeout", help="Seconds without a frame after which the source is given up.")
     ] = 10.0,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", "-m", help="Shipped model's name, or a model folder.", show_default="the default model"
-        ),
-    ] = None,
-    fpr: Annotated[
-        float | None,
-        typer.Option(
-            "--fpr", help="Share of photographs that may be called generated.", show_default="the model's, 0.01"
-        ),
-    ] = None,
-    alpha: Annotated[
-        float | None,
-        typer.Option(
-            "--alpha", help="Share of generated faces that may be called photographs.", show_default="the model's"
-        ),
-    ] = None,
+    model: ModelOption = None,
+    fpr: FprOption = None,
+    alpha: AlphaOption = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of each network.")] = 1,
 ) -> None:
     """Check a camera or stream while it runs: boxes and verdicts on screen, smoothed for each person.

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from faceproof.cli_options import AllFilesOption, ModelOption, PageOption, QuietOption, WorkersOption
+
 __all__ = ["picture_map"]
 
 
@@ -18,7 +20,7 @@ def picture_map(
             show_default=False,
         ),
     ],
-    out: Annotated[str, typer.Option("--out", "-o", metavar="FILE", help="The page, .html.")],
+    out: PageOption,
     csv: Annotated[
         str | None,
         typer.Option("--csv", metavar="FILE", help="Also write path, x, y, verdict, probability.", show_default=False),
@@ -77,17 +79,10 @@ def picture_map(
     overwrite: Annotated[
         bool, typer.Option("--overwrite/--resume", help="Embed anew, or go on from what an earlier run has left.")
     ] = False,
-    workers: Annotated[
-        int | None, typer.Option("--workers", "-j", min=1, help="Processes.", show_default="one per core")
-    ] = None,
-    all_files: Annotated[bool, typer.Option("--all-files", help="In folders, try files of every ending.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")] = False,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", "-m", help="Shipped model's name, or a model folder.", show_default="the default model"
-        ),
-    ] = None,
+    workers: WorkersOption = None,
+    all_files: AllFilesOption = False,
+    quiet: QuietOption = False,
+    model: ModelOption = None,
 ) -> None:
     """Draw a map of pictures: what looks alike to the network lies together. One page to look at in a browser.
 

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from faceproof.cli_options import AlphaOption, FprOption, MinFaceOption, ModelOption
+
 __all__ = ["page"]
 
 
@@ -20,28 +22,10 @@ def page(
             show_default="either of them, in the working folder",
         ),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", "-m", help="Shipped model's name, or a model folder.", show_default="the default model"
-        ),
-    ] = None,
-    fpr: Annotated[
-        float | None,
-        typer.Option(
-            "--fpr", help="Share of photographs that may be called generated.", show_default="the model's, 0.01"
-        ),
-    ] = None,
-    alpha: Annotated[
-        float | None,
-        typer.Option(
-            "--alpha", help="Share of generated faces that may be called photographs.", show_default="the model's"
-        ),
-    ] = None,
-    min_face: Annotated[
-        float | None,
-        typer.Option("--min-face", help="Side in pixels an aligned face must have to be judged.", show_default="80"),
-    ] = None,
+    model: ModelOption = None,
+    fpr: FprOption = None,
+    alpha: AlphaOption = None,
+    min_face: MinFaceOption = None,
     max_pixels: Annotated[
         str, typer.Option("--max-pixels", help="The page refuses larger pictures; 64M = 64 million.")
     ] = "64M",

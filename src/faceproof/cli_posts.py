@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from faceproof.cli_options import PageOption, QuietOption
+
 __all__ = ["columns_of", "posts", "salt_of"]
 
 ColumnOption = Annotated[
@@ -47,7 +49,7 @@ def posts(
             metavar="POSTS", help="Table of posts: .csv .tsv .jsonl .ndjson .parquet, with a column of texts."
         ),
     ],
-    out: Annotated[str, typer.Option("--out", "-o", metavar="FILE", help="The page, .html.")],
+    out: PageOption,
     tables: Annotated[
         str | None,
         typer.Option("--tables", metavar="DIR", help="Also write everything as CSV files here.", show_default=False),
@@ -65,7 +67,7 @@ def posts(
     column: ColumnOption = None,
     salt: SaltOption = None,
     threads: Annotated[int, typer.Option("--threads", min=1, metavar="N", help="Threads of the encoder.")] = 1,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Say what many posts are about: languages, clusters and their words, copied texts, bursts, links, hashtags.
 

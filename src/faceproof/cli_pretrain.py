@@ -6,6 +6,15 @@ from typing import Annotated
 
 import typer
 
+from faceproof.cli_options import (
+    AcceleratorOption,
+    DropStraddlingOption,
+    PrecisionOption,
+    PresetOption,
+    PresetsOption,
+    SeedOption,
+)
+
 __all__ = ["pretrain"]
 
 
@@ -25,7 +34,7 @@ def pretrain(
             "--faces", metavar="PATH", help="Labelled faces; only the photographs are used.", show_default=False
         ),
     ] = None,
-    preset: Annotated[str, typer.Option("--preset", "-p", help="Recipe; --presets lists them.")] = "exif-lite0",
+    preset: PresetOption = "exif-lite0",
     changes: Annotated[
         list[str] | None,
         typer.Option(
@@ -36,17 +45,13 @@ def pretrain(
             show_default=False,
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of everything random.", show_default="0")] = None,
-    accelerator: Annotated[str, typer.Option("--accelerator", help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[
-        str, typer.Option("--precision", help="auto (bf16 on CUDA), 32-true, bf16-mixed or 16-mixed.")
-    ] = "auto",
+    seed: SeedOption = None,
+    accelerator: AcceleratorOption = "auto",
+    precision: PrecisionOption = "auto",
     workers: Annotated[int, typer.Option("--workers", "-j", min=0, help="Processes reading pictures.")] = 1,
-    drop_straddling: Annotated[
-        bool, typer.Option("--drop-straddling", help="Keep groups of several splits in the one furthest from fitting.")
-    ] = False,
+    drop_straddling: DropStraddlingOption = False,
     skip_unreadable: Annotated[bool, typer.Option("--skip-unreadable", help="Leave unreadable faces out.")] = False,
-    presets: Annotated[bool, typer.Option("--presets", help="List the recipes and end.")] = False,
+    presets: PresetsOption = False,
 ) -> None:
     """Learn from photographs alone: rank what cameras wrote down, and tell faces that were touched.
 

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from faceproof.cli_options import FaceDetectorOption
+
 __all__ = ["reference"]
 
 
@@ -28,10 +30,7 @@ def reference(
             "--source", metavar="TEXT", help="What the pictures are, for the file.", show_default="FOLDER's name"
         ),
     ] = None,
-    face_detector: Annotated[
-        str | None,
-        typer.Option("--face-detector", help="YuNet .onnx file to find faces with.", show_default="RetinaFace"),
-    ] = None,
+    face_detector: FaceDetectorOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an older reference at FILE.")] = False,
     json: Annotated[bool, typer.Option("--json", help="What was found as JSON instead of text.")] = False,
 ) -> None:

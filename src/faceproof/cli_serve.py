@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from faceproof.cli_options import FprOption, ModelOption
+
 __all__ = ["serve"]
 
 
@@ -71,18 +73,8 @@ def serve(
             "--price", metavar="DOLLARS", help="What one picture costs, at most.", show_default="the table's"
         ),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", "-m", help="Shipped model's name, or a model folder.", show_default="the default model"
-        ),
-    ] = None,
-    fpr: Annotated[
-        float | None,
-        typer.Option(
-            "--fpr", help="Share of photographs that may be called generated.", show_default="the model's, 0.01"
-        ),
-    ] = None,
+    model: ModelOption = None,
+    fpr: FprOption = None,
 ) -> None:  # fmt: skip
     """Serve the web app and its JSON API. No file is kept, and nothing is asked of anyone else, unless told to.
 

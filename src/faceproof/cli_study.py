@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from faceproof.cli_options import ModelOption, QuietOption, WorkersOption
 from faceproof.cli_posts import ColumnOption, EncoderOption, MinimumOption, SaltOption, ThresholdOption
 
 __all__ = ["study"]
@@ -62,20 +63,13 @@ def study(
     encoder: EncoderOption = "minilm",
     threshold: ThresholdOption = 0.6,
     minimum: MinimumOption = 10,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", "-m", help="Shipped model's name, or a model folder.", show_default="the default model"
-        ),
-    ] = None,
+    model: ModelOption = None,
     fpr: Annotated[
         float | None,
         typer.Option("--fpr", help="Share of photographs that may be flagged.", show_default="the model's, 0.01"),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", "-j", min=1, help="Processes.", show_default="one per core")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")] = False,
+    workers: WorkersOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Study a platform: join accounts, pictures, copies and posts; prevalence, comparisons, campaigns.
 

@@ -6,6 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from faceproof.cli_options import (
+    AcceleratorOption,
+    DropStraddlingOption,
+    PrecisionOption,
+    PresetOption,
+    PresetsOption,
+    SeedOption,
+)
+
 if TYPE_CHECKING:
     from faceproof.datasets import Sample
 
@@ -33,7 +42,7 @@ def train(
             "--generated", metavar="DIR", help="Generated faces in DIR/train, DIR/val; repeatable.", show_default=False
         ),
     ] = None,
-    preset: Annotated[str, typer.Option("--preset", "-p", help="Recipe; --presets lists them.")] = "faceproof",
+    preset: PresetOption = "faceproof",
     changes: Annotated[
         list[str] | None,
         typer.Option(
@@ -44,7 +53,7 @@ def train(
             show_default=False,
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of everything random.", show_default="0")] = None,
+    seed: SeedOption = None,
     leave_out: Annotated[
         str | None,
         typer.Option(
@@ -57,22 +66,18 @@ def train(
     ] = None,
     train_split: Annotated[str, typer.Option("--train-split", help="Split to fit on.")] = "train",
     val_split: Annotated[str, typer.Option("--val-split", help="Split to look at, stop by and calibrate on.")] = "val",
-    accelerator: Annotated[str, typer.Option("--accelerator", help="auto, cpu, cuda or mps.")] = "auto",
+    accelerator: AcceleratorOption = "auto",
     devices: Annotated[str, typer.Option("--devices", help="How many, or auto for all.")] = "auto",
-    precision: Annotated[
-        str, typer.Option("--precision", help="auto (bf16 on CUDA), 32-true, bf16-mixed or 16-mixed.")
-    ] = "auto",
+    precision: PrecisionOption = "auto",
     workers: Annotated[int, typer.Option("--workers", "-j", min=0, help="Processes reading pictures, per device.")] = 1,
     storage: Annotated[
         str, typer.Option("--storage", help="How the model's weights are stored: float16, or int8 (smaller).")
     ] = "float16",
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard logs to DIR/tb.")] = False,
-    drop_straddling: Annotated[
-        bool, typer.Option("--drop-straddling", help="Keep groups of several splits in the one furthest from fitting.")
-    ] = False,
+    drop_straddling: DropStraddlingOption = False,
     skip_unreadable: Annotated[bool, typer.Option("--skip-unreadable", help="Leave unreadable pictures out.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Package a finished run again.")] = False,
-    presets: Annotated[bool, typer.Option("--presets", help="List the recipes and end.")] = False,
+    presets: PresetsOption = False,
 ) -> None:
     """Train a detector, calibrate it on val and write it as a model folder that check and scan can use.
 
