@@ -70,7 +70,7 @@ def duplicates(
     """
     from pathlib import Path
 
-    from faceproof import terminal_duplicates
+    from faceproof import terminal, terminal_duplicates
     from faceproof.clusters import check_choice
     from faceproof.duplicates import HashOptions
     from faceproof.duplicates_html import page, write_sheets
@@ -92,12 +92,12 @@ def duplicates(
         raise UsageError(f"no hashes at {journal}; check the path, or give pictures")
     bits = RADII[kind] if radius is None else radius
     check_choice(bits, method, KINDS[kind])
-    with terminal_duplicates.steps(hidden=quiet) as step:
+    with terminal.steps(hidden=quiet) as step:
         file = open_hashes(journal, options, overwrite=overwrite and bool(inputs), progress=step)
     with file:
         if inputs:
             _hash(Inputs(inputs, all_files=all_files), file, workers, quiet)
-        with terminal_duplicates.steps(hidden=quiet) as step:
+        with terminal.steps(hidden=quiet) as step:
             shown = shown if report or sheets else 0
             found = find_duplicates(file, out, bits, method=method, groups=shown, progress=step)
         if report is not None:

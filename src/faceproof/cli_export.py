@@ -69,11 +69,11 @@ def export(
     import shlex
     import sys
 
-    from faceproof import terminal_export
+    from faceproof import terminal, terminal_export
     from faceproof.exporting import Material, export_model
 
     material = Material(data, split, pictures, calibrate_on, calibration, drop_straddling)
-    with terminal_export.stages(hidden=json) as stage:
+    with terminal.steps(hidden=json) as stage:
         result = export_model(
             model, to, out, material, preprocessing=with_preprocessing, max_auc_loss=max_auc_loss, seconds=seconds,
             overwrite=overwrite, command=shlex.join(["faceproof", *sys.argv[1:]]), stage=stage,

@@ -120,7 +120,7 @@ def importing(
     from faceproof.importing.joining import Told
     from faceproof.importing.run import Options, import_data
     from faceproof.importing.writing import notes_of
-    from faceproof.terminal_duplicates import steps
+    from faceproof.terminal import steps
 
     for name, value, known in (("splits", splits, ("keep", "new")), ("straddling", straddling, ("drop", "keep"))):
         if value not in known:

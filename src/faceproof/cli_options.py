@@ -60,7 +60,8 @@ MinFaceOption = Annotated[
 StabilityOption = Annotated[
     str,
     typer.Option(
-        "--stability", help="Perturb every face and see whether the answer holds: off, quick (3 ways) or full (10 ways)."
+        "--stability",
+        help="Perturb every face and see whether the answer holds: off, quick (3 ways) or full (10 ways).",
     ),
 ]
 MetadataOption = Annotated[

@@ -75,7 +75,7 @@ def posts(
     """
     from pathlib import Path
 
-    from faceproof import terminal_posts
+    from faceproof import terminal, terminal_posts
     from faceproof.errors import UsageError
     from faceproof.post_records import PostOptions
     from faceproof.posts import open_analysis
@@ -93,7 +93,7 @@ def posts(
         points=points, columns=columns_of(column),
     )  # fmt: skip
     with (
-        terminal_posts.steps(hidden=quiet) as bar,
+        terminal.steps(hidden=quiet) as bar,
         open_analysis(source, options, progress=bar) as (report, store),
     ):
         if tables is not None:

@@ -76,7 +76,7 @@ def study(
     Stop it whenever you like: the same command goes on with scan and hashes. --column names columns of the table of
     accounts.
     """
-    from faceproof import terminal_posts, terminal_study
+    from faceproof import terminal, terminal_study
     from faceproof.cli_posts import columns_of, salt_of
     from faceproof.errors import UsageError
     from faceproof.post_records import PostOptions
@@ -96,7 +96,7 @@ def study(
         names=Pseudonyms(salt_of(salt)), show_faces=show_faces, workers=workers,
     )  # fmt: skip
     try:
-        with terminal_posts.steps(hidden=quiet) as bar:
+        with terminal.steps(hidden=quiet) as bar:
             outcome = run_study(plan, progress=bar)
     except KeyboardInterrupt:
         typer.echo("faceproof: stopped; what was scanned and hashed is safe: the same command goes on", err=True)

@@ -29,7 +29,7 @@ from faceproof.video_records import AnyResult
 
 __all__ = [
     "card", "comparison", "counted", "findings", "model", "models", "new_console", "note", "progress", "recalibration",
-    "reference", "summary",
+    "reference", "steps", "summary",
 ]  # fmt: skip
 
 STYLES = {
@@ -212,6 +212,27 @@ def counted(what: str, *, hidden: bool = False) -> Iterator[Callable[[int, int],
     with Progress(*columns, console=console, transient=True) as live:
         task = live.add_task(what, total=None)
         yield lambda done, total: live.update(task, completed=done, total=total)
+
+
+@contextlib.contextmanager
+def steps(*, hidden: bool = False) -> Iterator[Callable[[str, int, int | None], None]]:
+    """Show one bar a step on standard error; give what is to be called with the step, what is done and in all."""
+    console = new_console(stderr=True)
+    if hidden or not console.is_terminal:
+        yield lambda what, done, total: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as live:
+        tasks: dict[str, Any] = {}
+
+        def show(what: str, done: int, total: int | None) -> None:
+            if what not in tasks:
+                for task in tasks.values():
+                    live.update(task, visible=False)
+                tasks[what] = live.add_task(plain(what), total=total)
+            live.update(tasks[what], completed=done, total=total, visible=True)
+
+        yield show
 
 
 def summary(results: ResultFile | EngineRun, before: int, ignored: int) -> None:

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from faceproof.duplicates import HashRecord
@@ -16,7 +15,7 @@ from faceproof.hash_files import Duplicates
 from faceproof.inputs import Inputs
 from faceproof.terminal import counted, new_console
 
-__all__ = ["duplicates", "hashing", "steps"]
+__all__ = ["duplicates", "hashing"]
 
 
 @contextlib.contextmanager
@@ -56,27 +55,6 @@ class _Bar:
 def _count(inputs: Inputs, bar: _Bar) -> None:
     with contextlib.suppress(FaceproofError, OSError):  # the hashing itself meets it and says so
         bar.expect(inputs.count())
-
-
-@contextlib.contextmanager
-def steps(*, hidden: bool = False) -> Iterator[Callable[[str, int, int], None]]:
-    """Show one bar after the other on standard error; give what is to be called with a step's name and progress."""
-    console = new_console(stderr=True)
-    if hidden or not console.is_terminal:
-        yield lambda name, done, total: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as live:
-        task, current = live.add_task("", total=None), ""
-
-        def show(name: str, done: int, total: int) -> None:
-            nonlocal current
-            if name != current:
-                current = name
-                live.reset(task, description=name)
-            live.update(task, completed=done, total=total)
-
-        yield show
 
 
 def duplicates(found: Duplicates, out: str, hashes: Path | None) -> None:

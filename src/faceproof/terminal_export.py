@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from rich import box
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from faceproof.errors import plain
 from faceproof.terminal import new_console
 
-__all__ = ["exported", "stages"]
-
-
-@contextlib.contextmanager
-def stages(*, hidden: bool = False) -> Iterator[Callable[[str, int, int], None]]:
-    """Show one bar a stage on standard error; give what is to be called with the stage, steps done and in all."""
-    console = new_console(stderr=True)
-    if hidden or not console.is_terminal:
-        yield lambda what, done, total: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as live:
-        tasks: dict[str, Any] = {}
-
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = live.add_task(what, total=total)
-            live.update(tasks[what], completed=done, total=total)
-
-        yield show
+__all__ = ["exported"]
 
 
 def exported(record: Mapping[str, Any]) -> None:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
-
 from rich import box
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -14,22 +10,9 @@ from faceproof.errors import plain
 from faceproof.post_records import PostReport
 from faceproof.terminal import new_console
 
-__all__ = ["posts", "problems", "steps"]
+__all__ = ["posts", "problems"]
 
 SHOWN = 10
-
-
-@contextlib.contextmanager
-def steps(*, hidden: bool = False) -> Iterator[Callable[[str, int, int | None], None]]:
-    """Show one bar on standard error; give what is to be called with (what, done, in all or None)."""
-    console = new_console(stderr=True)
-    if hidden or not console.is_terminal:
-        yield lambda what, done, total: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as live:
-        task = live.add_task("", total=None)
-        yield lambda what, done, total: live.update(task, description=what, completed=done, total=total)
 
 
 def posts(report: PostReport, out: str) -> None:
