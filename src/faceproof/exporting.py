@@ -6,9 +6,7 @@ comes out, where the limits between the answers lie, and how far scores moved on
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import importlib.metadata
 import json
 import os
 import platform
@@ -31,7 +29,7 @@ from faceproof.detectors.store import load_detector, model_folder
 from faceproof.doctor import SELF_TEST
 from faceproof.errors import ModelError, UsageError, unknown_name
 from faceproof.export_data import Faces, cut_faces, evenly, without_groups
-from faceproof.extras import require
+from faceproof.extras import installed_versions, require
 from faceproof.faces.detection import RetinaFace
 from faceproof.images import printable
 from faceproof.onnx_graphs import checked, in_float32, in_half, read_graph, with_card, with_preprocessing
@@ -423,17 +421,9 @@ def _facts(
             "Curve, thresholds and metrics are those of the model it was made from; export.parity says how far "
             "scores moved."
         ],
-        "libraries": _versions() | {"faceproof": VERSION},
+        "libraries": installed_versions(LIBRARIES) | {"faceproof": VERSION},
         "command": printable(command),
     }  # fmt: skip
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in LIBRARIES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
 
 
 def _digest(path: Path) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import importlib.metadata
 import os
+from collections.abc import Iterable
 from types import ModuleType
+from typing import Any
 
 from faceproof.errors import MissingExtraError
 
@@ -62,6 +66,41 @@ def no_telemetry() -> None:
     one, to be sent to mobile.events.data.microsoft.com. Who wants that sets ORT_DISABLE_TELEMETRY=0.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
+def onnxruntime() -> ModuleType:
+    """Import onnxruntime, without its reports to its makers.
+
+    Raises:
+        MissingExtraError: it cannot be imported.
+    """
+    no_telemetry()
+    try:
+        return importlib.import_module("onnxruntime")
+    except ImportError as err:
+        raise MissingExtraError(f"onnxruntime cannot be loaded ({err}); pip install onnxruntime") from err
+
+
+def onnx_session(network: bytes, threads: int) -> Any:
+    """Return an `onnxruntime.InferenceSession` of an ONNX file's bytes, on the processor.
+
+    Raises:
+        MissingExtraError: onnxruntime cannot be imported.
+    """
+    ort = onnxruntime()
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    return ort.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+
+
+def installed_versions(distributions: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those that are installed."""
+    found = {}
+    for name in distributions:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def opencv() -> ModuleType:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import importlib.metadata
 import platform
 from collections import Counter
 from collections.abc import Sequence
@@ -24,6 +22,7 @@ from faceproof.detectors.onnx import OnnxDetector
 from faceproof.doctor import SELF_TEST
 from faceproof.evaluation import report
 from faceproof.export import STORAGE, parity, to_onnx
+from faceproof.extras import installed_versions
 from faceproof.faces.alignment import EYE_DISTANCE, TEMPLATE
 from faceproof.heldout import HeldOut, Progress, scored
 from faceproof.images import load, printable
@@ -181,17 +180,8 @@ def _first(source: Provenance, folder: Path, name: str, version: str) -> dict[st
             "Drawings, renderings, masks and heavy filters are outside its data; expect false alarms there.",
             *source.limits,
         ],
-        "libraries": _versions() | {"faceproof": VERSION},
+        "libraries": installed_versions(LIBRARIES) | {"faceproof": VERSION},
     }  # fmt: skip
-
-
-def _versions() -> dict[str, str]:
-    """Versions of what is installed; OpenCV may be there under another name."""
-    found = {}
-    for name in LIBRARIES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
 
 
 def _parity(network: nn.Module, recipe: Recipe, held: HeldOut, checker: FaceChecker) -> dict[str, float]:

