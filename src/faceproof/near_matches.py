@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,23 +69,33 @@ class Known:
     def __init__(self, path: str | Path, step: Callable[[int, int], None] = lambda done, total: None) -> None:
         self._file: HashFile = read_hashes(path, step)
         self.kind = self._file.options.kind
-        self._hashes: Hashes = self._file.hashes()[:, 0]
         self._places = np.flatnonzero(self._file.states() == 0)
+        self._hashes: Hashes = self._file.hashes()[self._places, 0]
 
-    def within(self, path: str, views: Hashes, radius: int) -> tuple[list[NearMatch], int]:
-        """Return the pictures within `radius` bits of one of `views` (8, W), and how many it was compared with.
+    def within(self, pictures: Mapping[str, Hashes], radius: int) -> dict[str, tuple[list[NearMatch], int]]:
+        """Find what is within `radius` bits of any view of each picture; the file is read once for all of them.
 
-        The picture itself, known by its path, is left out.
+        Args:
+            pictures: path -> hashes in all views, (8, W) uint64. A picture itself, known by its path, is left out.
+            radius: in bits.
+
+        Returns:
+            path -> what was found, in the order of the file, and how many pictures it was compared with.
         """
-        bits, view = _nearest_views(views, self._hashes[self._places])
-        near = dict(zip(self._places[bits <= radius].tolist(), np.flatnonzero(bits <= radius).tolist(), strict=True))
-        found, itself = [], 0
-        for place, record in self._file.records(lambda place: place in near):
-            if record.path == path:
-                itself = 1
-            else:
-                found.append(NearMatch(record.path, int(bits[near[place]]), VIEWS[view[near[place]]]))
-        return found, len(self._places) - itself
+        near: defaultdict[int, list[tuple[str, int, str]]] = defaultdict(list)
+        for path, views in pictures.items():
+            bits, view = _nearest_views(views, self._hashes)
+            for row in np.flatnonzero(bits <= radius).tolist():
+                near[int(self._places[row])].append((path, int(bits[row]), VIEWS[view[row]]))
+        found: dict[str, list[NearMatch]] = {path: [] for path in pictures}
+        themselves = set()
+        for place, record in self._file.records(near.__contains__) if near else ():
+            for path, apart, way in near[place]:
+                if record.path == path:
+                    themselves.add(path)
+                else:
+                    found[path].append(NearMatch(record.path, apart, way))
+        return {path: (matches, len(self._places) - (path in themselves)) for path, matches in found.items()}
 
 
 def near_matches(
@@ -101,31 +112,29 @@ def near_matches(
         one each, in order; None where there is no hash or nothing to compare with.
     """
     radius, results = RADII[kind], list[Near | None]()
-    usable = [(path, hashed) for path, hashed in pictures if hashed is not None and not hashed.flat]
+    usable = {path: hashed.hashes for path, hashed in pictures if hashed is not None and not hashed.flat}
+    on_file = known.within(usable, radius) if known is not None else {}
     for path, hashed in pictures:
-        others = {name: other.hashes[0] for name, other in usable if name != path}
+        others = {name: views[0] for name, views in usable.items() if name != path}
         if hashed is None or (known is None and not others):
             results.append(None)
         elif hashed.flat:
             results.append(Near((), 0, 0, kind, radius, flat=True))
         else:
-            results.append(_near(path, hashed, others, kind, known))
+            results.append(_near(hashed, others, on_file.get(path, ([], 0)), kind))
     return results
 
 
-def _near(path: str, hashed: HashedPicture, others: dict[str, Hashes], kind: str, known: Known | None) -> Near:
-    radius, found, among = RADII[kind], dict[str, NearMatch](), len(others)
-    if known is not None:
-        matches, among_known = known.within(path, hashed.hashes, radius)
-        found.update((match.path, match) for match in matches)
-        among += among_known
+def _near(hashed: HashedPicture, others: dict[str, Hashes], on_file: tuple[list[NearMatch], int], kind: str) -> Near:
+    radius, (matches, among) = RADII[kind], on_file
+    found = {match.path: match for match in matches}
     if others:
         bits, view = _nearest_views(hashed.hashes, np.stack(list(others.values())))
         for name, apart, way in zip(others, bits.tolist(), view.tolist(), strict=True):
             if apart <= radius:
                 found[name] = NearMatch(name, apart, VIEWS[way])
     nearest = sorted(found.values(), key=lambda match: (match.distance, match.path))
-    return Near(tuple(nearest[:SHOWN]), len(nearest), among, kind, radius)
+    return Near(tuple(nearest[:SHOWN]), len(nearest), among + len(others), kind, radius)
 
 
 def _nearest_views(views: Hashes, hashes: Hashes) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
