@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +13,16 @@ import skimage.data
 from hypothesis import settings
 from PIL import Image
 
-from faceproof import FaceChecker
+from faceproof import FaceChecker, servers
 from faceproof.images import RGB
+from tests.image_server import ImageServer, running_image_server
+from tests.object_store import Proxy, environment_of, put, running_store
 
 # A busy machine must not fail a test: speed is for benchmarks.
 settings.register_profile("faceproof", deadline=None)
 settings.load_profile("faceproof")
 
+_BUCKETS = itertools.count()
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -48,3 +53,37 @@ def faces_data() -> Path:
     if not (folder / "manifest.csv").is_file():
         pytest.skip(f"{folder} is not there: the project's data set is not part of the repository")
     return folder
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[Proxy]:
+    """An S3 server behind a proxy that can misbehave."""
+    with running_store() as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def bucket(store: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A new, empty bucket, and an environment that leads there through the proxy."""
+    for name, value in environment_of(store).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(servers, "FIRST_WAIT", 0.01)
+    store.reset()
+    name = f"bucket-{next(_BUCKETS)}"
+    put(store, name, {})
+    yield name
+    store.reset()
+
+
+@pytest.fixture(scope="module")
+def running_images() -> Iterator[ImageServer]:
+    with running_image_server() as server:
+        yield server
+
+
+@pytest.fixture
+def images(running_images: ImageServer) -> ImageServer:
+    """A server of OpenAI's image API that has forgotten earlier tests."""
+    running_images.rule, running_images.made = lambda asked: None, None
+    running_images.seen, running_images.billed = [], []
+    return running_images

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import io
 import json
 import os
@@ -9,9 +11,10 @@ import shutil
 import struct
 import subprocess
 import sys
+import threading
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,20 @@ TOKEN = "FACEPROOF_TEST_TOKEN"
 def command(*args: str | os.PathLike[str], before: Sequence[str] = ()) -> list[str]:
     """The command line that runs faceproof; `before` goes in front (setpriv, sh -c ulimit, ...)."""
     return [*before, sys.executable, "-m", "faceproof", *(os.fspath(arg) for arg in args)]
+
+
+@contextlib.contextmanager
+def answering(handler: Callable[..., http.server.BaseHTTPRequestHandler]) -> Iterator[int]:
+    """Answer HTTP requests on this machine in threads; give the port. It ends with the block."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        running.daemon_threads = True
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield int(running.server_address[1])
+        finally:
+            running.shutdown()
+            thread.join()
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -11,12 +11,13 @@ import hashlib
 import http.server
 import json
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from tests.helpers import answering
 
 TOKEN = "hf_FaceproofTestTokenThatMustNotBeSeen"
 LFS = (".onnx", ".safetensors")
@@ -185,13 +186,5 @@ def _handler(hub: Hub) -> type[http.server.BaseHTTPRequestHandler]:
 def running_hub() -> Iterator[Hub]:
     """Start it as a thread; it ends with the block."""
     hub = Hub()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub)) as running:
-        running.daemon_threads = True
-        hub.port = running.server_address[1]
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield hub
-        finally:
-            running.shutdown()
-            thread.join()
+    with answering(_handler(hub)) as hub.port:
+        yield hub

@@ -14,7 +14,6 @@ import http.server
 import io
 import json
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,6 +21,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from tests.helpers import answering
 
 KEY = "sk-faceprooftest0123456789abcdefghijklmnop"
 USAGE = {
@@ -180,13 +181,5 @@ def _handler(server: ImageServer) -> type[http.server.BaseHTTPRequestHandler]:
 def running_image_server() -> Iterator[ImageServer]:
     """Start it as a thread; it ends with the block."""
     server = ImageServer()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(server)) as running:
-        running.daemon_threads = True
-        server.port = running.server_address[1]
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield server
-        finally:
-            running.shutdown()
-            thread.join()
+    with answering(_handler(server)) as server.port:
+        yield server

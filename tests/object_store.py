@@ -9,14 +9,13 @@ import re
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlsplit
 
 from faceproof import remote
-from tests.helpers import wait_until
+from tests.helpers import answering, wait_until
 
 KEY_ID, SECRET = "AKIAFACEPROOFTESTKEY", "ThisSecretMustNeverBeSeen0123456789abcde"
 TOKEN = "ThisSessionTokenMustNeverBeSeen"
@@ -178,16 +177,8 @@ def running_store() -> Iterator[Proxy]:
     try:
         wait_until(lambda: answers(port), seconds=120, what="moto's server")
         proxy = Proxy(0, port)
-        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(proxy)) as running:
-            running.daemon_threads = True
-            proxy.port = running.server_address[1]
-            thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
-            thread.start()
-            try:
-                yield proxy
-            finally:
-                running.shutdown()
-                thread.join()
+        with answering(_handler(proxy)) as proxy.port:
+            yield proxy
     finally:
         store.kill()
         store.wait()

@@ -39,7 +39,7 @@ from faceproof import (
     load,
 )
 from faceproof.images import RGB
-from tests.helpers import encode, gif_with_frame, limited, png, png_chunk, run_cli, without_root
+from tests.helpers import answering, encode, gif_with_frame, limited, png, png_chunk, run_cli, without_root
 
 LOSSLESS: dict[str, dict[str, Any]] = {
     "PNG": {},
@@ -835,14 +835,9 @@ def server(face_jpeg: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of a real server on the loopback."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     _Handler.jpeg, _Handler.released, _Handler.seen = face_jpeg, threading.Event(), []
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as running:
-        running.daemon_threads = True
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_address[1]}"
+    with answering(_Handler) as port:
+        yield f"http://127.0.0.1:{port}"
         _Handler.released.set()
-        running.shutdown()
-        thread.join()
 
 
 def test_url(server: str, face_jpeg: bytes, checker: FaceChecker) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import json
 import os
 import re
@@ -19,7 +20,7 @@ import pytest
 from faceproof.inputs import Inputs
 from faceproof.scan import Options, scan
 from tests.engine_runs import assert_exactly_once, fill, hooked, parts, records
-from tests.helpers import TOKEN, command, environment, processes, run_cli, start_cli, wait_until
+from tests.helpers import TOKEN, answering, command, environment, processes, run_cli, start_cli, wait_until
 from tests.object_store import KEY_ID, SECRET, environment_of, free_port, put, running_store
 from tests.ray_nodes import Cluster, Node, traces
 from tests.test_remote_runs import parts_of
@@ -329,24 +330,11 @@ def test_ray_cluster_that_cannot_be_reached(tmp_path: Path, face_jpeg: bytes) ->
         done = run_cli(*given, "--cluster", address)
         assert done.returncode == 2
         one_line(done.stderr, message)
-    with running_something() as port:
+    with answering(http.server.BaseHTTPRequestHandler) as port:
         done = run_cli(*given, "--cluster", f"127.0.0.1:{port}", timeout=SLOW)
         assert done.returncode == 2
         one_line(done.stderr, rf"what answers at 127.0.0.1:{port} is no Ray cluster")
     assert parts(tmp_path / "out.jsonl") == []
-
-
-@contextlib.contextmanager
-def running_something() -> Iterator[int]:
-    """A server that speaks no Ray."""
-    import http.server
-    import threading
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield int(server.server_address[1])
-        server.shutdown()
 
 
 def test_wrong_engines_and_options(tmp_path: Path, face_jpeg: bytes) -> None:

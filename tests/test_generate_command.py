@@ -10,7 +10,6 @@ import pty
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,36 +19,23 @@ from faceproof.datasets import read_manifest
 from faceproof.images import RGB
 from faceproof.prompts import PORTRAITS
 from tests.helpers import command, encode, environment, read_records, run_cli, start_cli, wait_until, whole_lines
-from tests.image_server import KEY, ImageServer, running_image_server
+from tests.image_server import KEY, ImageServer
 from tests.object_store import environment_of, get, put, running_store
 
 pytest.importorskip("openai", reason="the extra [openai] is not installed")
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[ImageServer]:
-    with running_image_server() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running: ImageServer) -> ImageServer:
-    running.rule = lambda asked: None
-    running.seen, running.billed = [], []
-    return running
-
-
-def _words(server: ImageServer, out: str | Path, *more: str | Path) -> list[str]:
-    given = ("--base-url", server.url, "--size", "64x64", "--rate", "0", "--price", "0.5")
+def _words(images: ImageServer, out: str | Path, *more: str | Path) -> list[str]:
+    given = ("--base-url", images.url, "--size", "64x64", "--rate", "0", "--price", "0.5")
     return [os.fspath(word) for word in ("generate", "openai", "--out", out, *given, *more)]
 
 
 ENV = {"OPENAI_API_KEY": KEY, "no_proxy": "127.0.0.1", "COLUMNS": "200"}
 
 
-def test_from_prompts_to_a_training_set(server: ImageServer, tmp_path: Path) -> None:
-    done = run_cli(*_words(server, tmp_path / "out", "--count", "24", "--yes"), env=ENV)
+def test_from_prompts_to_a_training_set(images: ImageServer, tmp_path: Path) -> None:
+    done = run_cli(*_words(images, tmp_path / "out", "--count", "24", "--yes"), env=ENV)
     assert done.returncode == 0, done.stderr
     assert "24 to make; about 12.00 USD (0.5000 each; the price you gave)" in done.stderr
     assert "24 ok" in done.stderr
@@ -60,21 +46,21 @@ def test_from_prompts_to_a_training_set(server: ImageServer, tmp_path: Path) -> 
         counts = Counter(row[trait] for row in rows)
         assert set(counts) == set(PORTRAITS.traits[trait])
         assert len(set(counts.values())) == 1
-    assert sorted(row["prompt"] for row in rows) == sorted(server.billed)
+    assert sorted(row["prompt"] for row in rows) == sorted(images.billed)
     assert len(read_manifest(tmp_path / "out" / "manifest.csv")) == 24
     # Nothing is left to do, and nothing is asked about.
-    done = run_cli(*_words(server, tmp_path / "out", "--count", "24"), env=ENV)
+    done = run_cli(*_words(images, tmp_path / "out", "--count", "24"), env=ENV)
     assert done.returncode == 0
-    assert len(server.billed) == 24
+    assert len(images.billed) == 24
     # Enlarging a set pays for the new ones only.
-    done = run_cli(*_words(server, tmp_path / "out", "--count", "30", "--yes"), env=ENV)
+    done = run_cli(*_words(images, tmp_path / "out", "--count", "30", "--yes"), env=ENV)
     assert "24 done, 6 to make; about 3.00 USD" in done.stderr
-    assert len(set(server.billed)) == len(server.billed) == 30
+    assert len(set(images.billed)) == len(images.billed) == 30
 
 
-def test_killed_in_the_middle_nothing_is_paid_twice(server: ImageServer, tmp_path: Path) -> None:
+def test_killed_in_the_middle_nothing_is_paid_twice(images: ImageServer, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    words = _words(server, out, "--count", "60", "--yes", "--parallel", "1")
+    words = _words(images, out, "--count", "60", "--yes", "--parallel", "1")
     journal = out / "provenance.jsonl"
     for sign in (signal.SIGKILL, signal.SIGINT, signal.SIGKILL):
         before = whole_lines(journal)
@@ -91,23 +77,23 @@ def test_killed_in_the_middle_nothing_is_paid_twice(server: ImageServer, tmp_pat
     records = read_records(journal)
     assert len(records) == len({record["id"] for record in records}) == 60
     # What a kill meets between the answer and the disk is lost to anybody: at most the one under way, each time.
-    twice = len(server.billed) - len(set(server.billed))
+    twice = len(images.billed) - len(set(images.billed))
     assert twice <= 2
     assert len(read_manifest(out / "manifest.csv")) == 60
 
 
-def test_the_cost_is_asked_about(server: ImageServer, tmp_path: Path) -> None:
-    words = _words(server, tmp_path / "out", "--count", "4")
+def test_the_cost_is_asked_about(images: ImageServer, tmp_path: Path) -> None:
+    words = _words(images, tmp_path / "out", "--count", "4")
     done = run_cli(*words, env=ENV)
-    assert (done.returncode, server.seen) == (2, [])
+    assert (done.returncode, images.seen) == (2, [])
     assert "--yes" in done.stderr
     for answer, status, billed in ((b"n\n", 1, 0), (b"y\n", 0, 4)):
         assert _on_a_terminal(words, answer) == status
-        assert len(server.billed) == billed
-    done = run_cli(*_words(server, tmp_path / "two", "--count", "4", "--yes", "--budget", "1.99"), env=ENV)
+        assert len(images.billed) == billed
+    done = run_cli(*_words(images, tmp_path / "two", "--count", "4", "--yes", "--budget", "1.99"), env=ENV)
     assert done.returncode == 2
     assert "over --budget 1.99" in done.stderr
-    unknown = [word for word in _words(server, tmp_path / "two", "--count", "4") if word not in ("--price", "0.5")]
+    unknown = [word for word in _words(images, tmp_path / "two", "--count", "4") if word not in ("--price", "0.5")]
     done = run_cli(*unknown, env=ENV)
     assert done.returncode == 2
     assert "cost unknown" in done.stderr
@@ -135,14 +121,14 @@ def _on_a_terminal(words: list[str], answer: bytes) -> int:
         os.close(master)
 
 
-def test_refusals_and_failures_are_told(server: ImageServer, tmp_path: Path) -> None:
-    server.rule = lambda asked: "refuse" if "webcam" in asked.fields["prompt"] else None
-    done = run_cli(*_words(server, tmp_path / "out", "--count", "12", "--yes"), env=ENV)
+def test_refusals_and_failures_are_told(images: ImageServer, tmp_path: Path) -> None:
+    images.rule = lambda asked: "refuse" if "webcam" in asked.fields["prompt"] else None
+    done = run_cli(*_words(images, tmp_path / "out", "--count", "12", "--yes"), env=ENV)
     assert done.returncode == 1
     assert "10 ok, 2 refused" in done.stderr
     assert "safety system" in done.stderr
-    server.rule = lambda asked: "500"
-    done = run_cli(*_words(server, tmp_path / "two", "--count", "12", "--yes", "--attempts", "1"), env=ENV)
+    images.rule = lambda asked: "500"
+    done = run_cli(*_words(images, tmp_path / "two", "--count", "12", "--yes", "--attempts", "1"), env=ENV)
     assert done.returncode == 1
     assert "failed one after the other" in done.stderr
     assert "Traceback" not in done.stderr
@@ -164,12 +150,12 @@ def test_refusals_and_failures_are_told(server: ImageServer, tmp_path: Path) -> 
         (["emptyfolder"], "no pictures"),
     ],
 )
-def test_wrong_use_is_two_and_free(server: ImageServer, tmp_path: Path, more: list[str], message: str) -> None:
+def test_wrong_use_is_two_and_free(images: ImageServer, tmp_path: Path, more: list[str], message: str) -> None:
     (tmp_path / "emptyfolder").mkdir()
-    done = run_cli(*_words(server, "out", *more, "--yes"), env=ENV, cwd=tmp_path)
+    done = run_cli(*_words(images, "out", *more, "--yes"), env=ENV, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
-    assert server.seen == []
+    assert images.seen == []
 
 
 def test_no_key(tmp_path: Path) -> None:
@@ -189,7 +175,7 @@ def test_help_and_a_missing_extra(tmp_path: Path) -> None:
     assert 'pip install "faceproof[openai]"' in done.stderr
 
 
-def test_bucket_to_bucket(server: ImageServer, tmp_path: Path, astronaut: RGB) -> None:
+def test_bucket_to_bucket(images: ImageServer, tmp_path: Path, astronaut: RGB) -> None:
     pytest.importorskip("s3fs", reason="the extra [remote] is not installed")
     pytest.importorskip("moto", reason="the S3 server for tests is not installed")
     with running_store() as proxy:
@@ -200,9 +186,9 @@ def test_bucket_to_bucket(server: ImageServer, tmp_path: Path, astronaut: RGB) -
         )
         put(proxy, "made", {})
         env = ENV | environment_of(proxy)
-        words = _words(server, "s3://made/pairs", "s3://album/faces/", "--prompt", "again", "--yes", "--parallel", "1")
+        words = _words(images, "s3://made/pairs", "s3://album/faces/", "--prompt", "again", "--yes", "--parallel", "1")
         # The bucket fails half-way; what came before is kept and not asked for again.
-        proxy.rule = lambda request: "403 AccessDenied" if request.method == "PUT" and server.billed[2:] else None
+        proxy.rule = lambda request: "403 AccessDenied" if request.method == "PUT" and images.billed[2:] else None
         done = run_cli(*words, env=env)
         assert done.returncode == 1
         assert "Traceback" not in done.stderr
@@ -210,7 +196,7 @@ def test_bucket_to_bucket(server: ImageServer, tmp_path: Path, astronaut: RGB) -
         done = run_cli(*words, env=env)
         assert done.returncode == 1, done.stderr  # the one that is no picture
         assert "4 ok, 1 failed" in done.stderr
-        assert len(server.billed) <= 5
+        assert len(images.billed) <= 5
         manifest = get(proxy, "made", "pairs/manifest.csv")
         assert manifest is not None
         rows = list(csv.DictReader(io.StringIO(manifest.decode())))
@@ -225,6 +211,6 @@ def test_bucket_to_bucket(server: ImageServer, tmp_path: Path, astronaut: RGB) -
             f"s3://album/faces/{n}.jpg" for n in range(4)
         }
         # Nothing is left.
-        asked = len(server.seen)
+        asked = len(images.seen)
         run_cli(*words, env=env)
-        assert len(server.seen) == asked
+        assert len(images.seen) == asked

@@ -6,7 +6,7 @@ import csv
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,43 +25,30 @@ from faceproof.images import RGB
 from faceproof.openai_images import OpenAIImages, read_key
 from faceproof.prompts import Prompt
 from tests.helpers import encode, read_records
-from tests.image_server import KEY, ImageServer, running_image_server
+from tests.image_server import KEY, ImageServer
 
 pytest.importorskip("openai", reason="the extra [openai] is not installed")
 FAST = Pace(first_wait=0.01)
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[ImageServer]:
-    with running_image_server() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running: ImageServer) -> ImageServer:
-    running.rule = lambda asked: None
-    running.seen, running.billed = [], []
-    return running
 
 
 def _prompts(count: int) -> list[Prompt]:
     return [Prompt(f"face {number}", {"age": "30", "hair": "red"}, number) for number in range(count)]
 
 
-def _generator(server: ImageServer, **more: Any) -> OpenAIImages:
-    return OpenAIImages("test-model", **{"size": "64x64", "base_url": server.url, "key": KEY, "timeout": 2.0, **more})
+def _generator(images: ImageServer, **more: Any) -> OpenAIImages:
+    return OpenAIImages("test-model", **{"size": "64x64", "base_url": images.url, "key": KEY, "timeout": 2.0, **more})
 
 
-def _run(server: ImageServer, out: Path, count: int = 3, pace: Pace = FAST, **more: Any) -> list[Generated]:
-    generator = _generator(server, **more)
+def _run(images: ImageServer, out: Path, count: int = 3, pace: Pace = FAST, **more: Any) -> list[Generated]:
+    generator = _generator(images, **more)
     with open_store(str(out)) as store:
         return list(Run(generator, jobs_of(_prompts(count), None, generator.settings), store, pace))
 
 
-def test_pictures_provenance_and_a_manifest(server: ImageServer, tmp_path: Path) -> None:
-    records = _run(server, tmp_path / "out", quality="high", more={"style": "natural"}, send_seed=True)
+def test_pictures_provenance_and_a_manifest(images: ImageServer, tmp_path: Path) -> None:
+    records = _run(images, tmp_path / "out", quality="high", more={"style": "natural"}, send_seed=True)
     assert [record.status for record in records] == ["ok"] * 3
-    fields = server.seen[0].fields
+    fields = images.seen[0].fields
     assert fields == {
         "model": "test-model", "prompt": "face 0", "n": 1, "size": "64x64", "quality": "high", "style": "natural",
         "seed": 0, "response_format": "b64_json",
@@ -78,7 +65,7 @@ def test_pictures_provenance_and_a_manifest(server: ImageServer, tmp_path: Path)
         assert record.created.endswith("+00:00")
         assert record.usage
         assert record.usage["output_tokens"] == 1000
-        assert record.server == server.url
+        assert record.server == images.url
         assert record.parameters["quality"] == "high"
         assert record.versions["openai"]
     samples = read_manifest(tmp_path / "out" / "manifest.csv")
@@ -89,75 +76,75 @@ def test_pictures_provenance_and_a_manifest(server: ImageServer, tmp_path: Path)
         assert json.loads(next(csv.DictReader(stream))["traits"]) == {"hair": "red"}
 
 
-def test_the_key_is_nowhere(server: ImageServer, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_key_is_nowhere(images: ImageServer, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     import logging
 
     caplog.set_level(logging.DEBUG)
-    server.rule = lambda asked: "500" if asked.number == 0 else None
-    _run(server, tmp_path / "out")
+    images.rule = lambda asked: "500" if asked.number == 0 else None
+    _run(images, tmp_path / "out")
     with pytest.raises(StorageError) as caught:
-        _run(server, tmp_path / "two", key="sk-anotherkey0123456789")
+        _run(images, tmp_path / "two", key="sk-anotherkey0123456789")
     assert "sk-another" not in str(caught.value)
     assert "401" in str(caught.value)
     assert KEY not in caplog.text
     assert "sk-another" not in caplog.text
     for path in tmp_path.rglob("*"):
         assert path.is_dir() or KEY.encode() not in path.read_bytes()
-    assert KEY not in repr(_generator(server))
+    assert KEY not in repr(_generator(images))
 
 
 @pytest.mark.parametrize(
     ("trouble", "bills"), [("500", 3), ("429 0.05", 3), ("hang", 4), ("cut", 4), ("garbage", 4), ("truncated", 4)]
 )
-def test_trouble_once_is_overcome(server: ImageServer, tmp_path: Path, trouble: str, bills: int) -> None:
-    server.rule = lambda asked: trouble if asked.fields["prompt"] == "face 1" and asked.number == 0 else None
-    records = _run(server, tmp_path / "out", timeout=1.0)
+def test_trouble_once_is_overcome(images: ImageServer, tmp_path: Path, trouble: str, bills: int) -> None:
+    images.rule = lambda asked: trouble if asked.fields["prompt"] == "face 1" and asked.number == 0 else None
+    records = _run(images, tmp_path / "out", timeout=1.0)
     assert [record.status for record in records] == ["ok"] * 3
     assert [record.attempts for record in records] == [1, 2, 1]
-    assert len(server.seen) == 4
-    assert len(server.billed) <= bills
+    assert len(images.seen) == 4
+    assert len(images.billed) <= bills
     assert records[1].answers == (2 if trouble == "truncated" else 1)
 
 
-def test_retry_after_is_kept_to(server: ImageServer, tmp_path: Path) -> None:
-    server.rule = lambda asked: "429 1" if asked.fields["prompt"] == "face 0" and asked.number == 0 else None
-    _run(server, tmp_path / "out", count=4, pace=Pace(parallel=4, first_wait=0.01))
-    first = next(asked.at for asked in server.seen if asked.fields["prompt"] == "face 0")
-    again = [asked.at for asked in server.seen if asked.fields["prompt"] == "face 0"][1]
+def test_retry_after_is_kept_to(images: ImageServer, tmp_path: Path) -> None:
+    images.rule = lambda asked: "429 1" if asked.fields["prompt"] == "face 0" and asked.number == 0 else None
+    _run(images, tmp_path / "out", count=4, pace=Pace(parallel=4, first_wait=0.01))
+    first = next(asked.at for asked in images.seen if asked.fields["prompt"] == "face 0")
+    again = [asked.at for asked in images.seen if asked.fields["prompt"] == "face 0"][1]
     assert again - first >= 1.0
-    later = [asked.at for asked in server.seen if asked.at > first + 0.3]
+    later = [asked.at for asked in images.seen if asked.at > first + 0.3]
     assert min(later) - first >= 1.0, "another thread asked meanwhile"
 
 
-def test_refusals_are_records_and_final(server: ImageServer, tmp_path: Path) -> None:
-    server.rule = lambda asked: "refuse" if asked.fields["prompt"] == "face 1" else None
-    records = _run(server, tmp_path / "out")
+def test_refusals_are_records_and_final(images: ImageServer, tmp_path: Path) -> None:
+    images.rule = lambda asked: "refuse" if asked.fields["prompt"] == "face 1" else None
+    records = _run(images, tmp_path / "out")
     assert [record.status for record in records] == ["ok", "refused", "ok"]
     assert "safety system" in records[1].error
-    assert len(server.seen) == 3
-    assert _run(server, tmp_path / "out") == []
-    assert len(server.seen) == 3, "a refusal was asked for again"
+    assert len(images.seen) == 3
+    assert _run(images, tmp_path / "out") == []
+    assert len(images.seen) == 3, "a refusal was asked for again"
     assert len(read_manifest(tmp_path / "out" / "manifest.csv")) == 2
 
 
-def test_failures_are_asked_for_again_by_the_next_run(server: ImageServer, tmp_path: Path) -> None:
-    server.rule = lambda asked: "500" if asked.fields["prompt"] == "face 1" else None
-    records = _run(server, tmp_path / "out", pace=Pace(attempts=2, first_wait=0.01))
+def test_failures_are_asked_for_again_by_the_next_run(images: ImageServer, tmp_path: Path) -> None:
+    images.rule = lambda asked: "500" if asked.fields["prompt"] == "face 1" else None
+    records = _run(images, tmp_path / "out", pace=Pace(attempts=2, first_wait=0.01))
     assert [record.status for record in records] == ["ok", "failed", "ok"]
     assert records[1].attempts == 2
     assert "500" in records[1].error
     assert KEY not in records[1].error
-    server.rule = lambda asked: None
-    assert [record.status for record in _run(server, tmp_path / "out")] == ["ok"]
-    assert sorted(server.billed) == ["face 0", "face 1", "face 2"]
+    images.rule = lambda asked: None
+    assert [record.status for record in _run(images, tmp_path / "out")] == ["ok"]
+    assert sorted(images.billed) == ["face 0", "face 1", "face 2"]
 
 
-def test_pictures_that_are_always_damaged_fail_after_two(server: ImageServer, tmp_path: Path) -> None:
-    server.rule = lambda asked: "truncated"
-    records = _run(server, tmp_path / "out", count=1)
+def test_pictures_that_are_always_damaged_fail_after_two(images: ImageServer, tmp_path: Path) -> None:
+    images.rule = lambda asked: "truncated"
+    records = _run(images, tmp_path / "out", count=1)
     assert (records[0].status, records[0].answers) == ("failed", 2)
     assert "no whole picture" in records[0].error
-    assert len(server.billed) == 2
+    assert len(images.billed) == 2
 
 
 @pytest.mark.parametrize(
@@ -166,68 +153,68 @@ def test_pictures_that_are_always_damaged_fail_after_two(server: ImageServer, tm
      ("429 100000", "asks to wait"), ("500", "5 pictures failed one after the other")],
 )  # fmt: skip
 def test_a_server_that_answers_nothing_more_ends_the_run(
-    server: ImageServer, tmp_path: Path, answer: str, message: str
+    images: ImageServer, tmp_path: Path, answer: str, message: str
 ) -> None:
-    server.rule = lambda asked: answer if int(asked.fields["prompt"].split()[1]) >= 2 else None
+    images.rule = lambda asked: answer if int(asked.fields["prompt"].split()[1]) >= 2 else None
     with pytest.raises(StorageError, match=message):
-        _run(server, tmp_path / "out", count=20, pace=Pace(attempts=2, first_wait=0.01))
-    assert len(server.seen) <= 14
+        _run(images, tmp_path / "out", count=20, pace=Pace(attempts=2, first_wait=0.01))
+    assert len(images.seen) <= 14
     assert len(read_manifest(tmp_path / "out" / "manifest.csv")) == 2, "what was paid for is in the manifest"
 
 
-def test_the_pace_is_kept(server: ImageServer, tmp_path: Path) -> None:
-    _run(server, tmp_path / "out", count=5, pace=Pace(rate=600, parallel=5))
-    times = [asked.at for asked in server.seen]
+def test_the_pace_is_kept(images: ImageServer, tmp_path: Path) -> None:
+    _run(images, tmp_path / "out", count=5, pace=Pace(rate=600, parallel=5))
+    times = [asked.at for asked in images.seen]
     assert times[-1] - times[0] >= 0.38  # four gaps of 0.1 s
     assert min(b - a for a, b in zip(times, times[1:], strict=False)) >= 0.05
 
 
-def test_requests_run_side_by_side(server: ImageServer, tmp_path: Path) -> None:
-    server.rule = lambda asked: "slow"
+def test_requests_run_side_by_side(images: ImageServer, tmp_path: Path) -> None:
+    images.rule = lambda asked: "slow"
     begun = time.monotonic()
-    records = _run(server, tmp_path / "out", count=6, pace=Pace(parallel=6), timeout=10.0)
+    records = _run(images, tmp_path / "out", count=6, pace=Pace(parallel=6), timeout=10.0)
     assert len(records) == 6
     assert time.monotonic() - begun < 4
 
 
-def test_ending_early_waits_for_what_is_paid(server: ImageServer, tmp_path: Path) -> None:
-    server.rule = lambda asked: None if asked.fields["prompt"] == "face 0" else "slow"
-    generator = _generator(server, timeout=10.0)
+def test_ending_early_waits_for_what_is_paid(images: ImageServer, tmp_path: Path) -> None:
+    images.rule = lambda asked: None if asked.fields["prompt"] == "face 0" else "slow"
+    generator = _generator(images, timeout=10.0)
     jobs = jobs_of(_prompts(10), None, generator.settings)
     with open_store(str(tmp_path / "out")) as store:
         for _ in Run(generator, jobs, store, Pace(parallel=3)):
             break
-    assert len(server.billed) in (3, 4)
-    assert len(read_manifest(tmp_path / "out" / "manifest.csv")) == len(server.billed)
-    _run_all = _run(server, tmp_path / "out", count=10, timeout=10.0)
-    assert sorted(server.billed) == sorted(f"face {n}" for n in range(10))
+    assert len(images.billed) in (3, 4)
+    assert len(read_manifest(tmp_path / "out" / "manifest.csv")) == len(images.billed)
+    _run_all = _run(images, tmp_path / "out", count=10, timeout=10.0)
+    assert sorted(images.billed) == sorted(f"face {n}" for n in range(10))
     assert len(_run_all) == 10 - len(store.known)
 
 
-def test_a_picture_whose_record_was_lost_is_not_paid_for_again(server: ImageServer, tmp_path: Path) -> None:
+def test_a_picture_whose_record_was_lost_is_not_paid_for_again(images: ImageServer, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    records = _run(server, out)
+    records = _run(images, out)
     lines = (out / "provenance.jsonl").read_bytes().splitlines(keepends=True)
     (out / "provenance.jsonl").write_bytes(lines[0] + lines[1][: len(lines[1]) // 2])
     (out / "generated" / f"{records[2].id}.png.123.tmp").write_bytes(b"half")
-    again = _run(server, out)
-    assert len(server.billed) == 3
+    again = _run(images, out)
+    assert len(images.billed) == 3
     assert [(r.path, r.sha256, r.recovered) for r in again] == [(r.path, r.sha256, True) for r in records[1:]]
     assert len(read_manifest(out / "manifest.csv")) == 3
 
 
-def test_a_picture_that_was_deleted_is_made_again(server: ImageServer, tmp_path: Path) -> None:
-    records = _run(server, tmp_path / "out")
+def test_a_picture_that_was_deleted_is_made_again(images: ImageServer, tmp_path: Path) -> None:
+    records = _run(images, tmp_path / "out")
     (tmp_path / "out" / records[0].path).unlink()
-    assert [record.id for record in _run(server, tmp_path / "out")] == [records[0].id]
+    assert [record.id for record in _run(images, tmp_path / "out")] == [records[0].id]
     assert len(read_manifest(tmp_path / "out" / "manifest.csv")) == 3
 
 
-def test_more_and_other_pictures_join_the_same_folder(server: ImageServer, tmp_path: Path) -> None:
-    _run(server, tmp_path / "out", count=2)
-    _run(server, tmp_path / "out", count=4)
-    _run(server, tmp_path / "out", count=1, quality="low")
-    assert len(server.billed) == 5
+def test_more_and_other_pictures_join_the_same_folder(images: ImageServer, tmp_path: Path) -> None:
+    _run(images, tmp_path / "out", count=2)
+    _run(images, tmp_path / "out", count=4)
+    _run(images, tmp_path / "out", count=1, quality="low")
+    assert len(images.billed) == 5
     assert len(read_manifest(tmp_path / "out" / "manifest.csv")) == 5
 
 
@@ -247,8 +234,8 @@ def folder(tmp_path: Path, astronaut: RGB) -> Path:
 
 @pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # the client's, of variations
 @pytest.mark.parametrize("task", ["edit", "variation"])
-def test_pairs_share_group_split_size_and_codec(server: ImageServer, tmp_path: Path, folder: Path, task: str) -> None:
-    generator = _generator(server, task=task, size="96x64")
+def test_pairs_share_group_split_size_and_codec(images: ImageServer, tmp_path: Path, folder: Path, task: str) -> None:
+    generator = _generator(images, task=task, size="96x64")
     found = photographs([str(folder)])
     jobs = jobs_of([Prompt("again", {}, n) for n in range(len(found))], found, generator.settings)
     with open_store(str(tmp_path / "out")) as store:
@@ -256,7 +243,7 @@ def test_pairs_share_group_split_size_and_codec(server: ImageServer, tmp_path: P
     assert {Path(r.source_path).name: r.status for r in records} == {
         "0.jpg": "ok", "1.jpg": "ok", "2.jpg": "ok", "copy of 0.jpg": "ok", "broken.jpg": "failed",
     }  # fmt: skip
-    asked = server.seen[0]
+    asked = images.seen[0]
     assert asked.path == f"/v1/images/{'edits' if task == 'edit' else 'variations'}"
     assert asked.picture is not None
     assert asked.fields.get("prompt") == ("again" if task == "edit" else None)
@@ -272,11 +259,11 @@ def test_pairs_share_group_split_size_and_codec(server: ImageServer, tmp_path: P
         assert shapes == {((96, 64), "PNG")}
 
 
-def test_copies_of_a_photograph_side_by_side(server: ImageServer, tmp_path: Path, astronaut: RGB) -> None:
+def test_copies_of_a_photograph_side_by_side(images: ImageServer, tmp_path: Path, astronaut: RGB) -> None:
     (tmp_path / "album").mkdir()
     for number in range(12):
         (tmp_path / "album" / f"{number}.jpg").write_bytes(encode(astronaut, "JPEG"))
-    generator = _generator(server, task="edit", timeout=30.0)
+    generator = _generator(images, task="edit", timeout=30.0)
     found = photographs([str(tmp_path / "album")])
     with open_store(str(tmp_path / "out")) as store:
         records = list(
@@ -288,7 +275,7 @@ def test_copies_of_a_photograph_side_by_side(server: ImageServer, tmp_path: Path
     assert len({sample.group for sample in samples}) == 1
 
 
-def test_groups_and_splits_of_a_manifest_are_kept(server: ImageServer, tmp_path: Path, folder: Path) -> None:
+def test_groups_and_splits_of_a_manifest_are_kept(images: ImageServer, tmp_path: Path, folder: Path) -> None:
     rows = [
         ("0.jpg", "photograph", "web", "train", "anna", "CC0", "31"),
         ("1.jpg", "photograph", "web", "val", "ben", "", ""),
@@ -300,7 +287,7 @@ def test_groups_and_splits_of_a_manifest_are_kept(server: ImageServer, tmp_path:
     assert [(p.group, p.split, p.source, p.licence) for p in found] == [
         ("anna", "train", "web", "CC0"), ("ben", "val", "web", "not stated"),
     ]  # fmt: skip
-    generator = _generator(server, task="edit")
+    generator = _generator(images, task="edit")
     with open_store(str(tmp_path / "out")) as store:
         list(Run(generator, jobs_of([Prompt("", {}, 0)] * 2, found, generator.settings), store, FAST))
     samples = read_manifest(tmp_path / "out" / "manifest.csv")
@@ -323,26 +310,26 @@ def test_fitting_keeps_shape_and_middle(astronaut: RGB) -> None:
 # Answers of other servers
 
 
-def test_links_are_fetched_from_the_server_itself_only(server: ImageServer, tmp_path: Path) -> None:
-    server.rule = lambda asked: "url"
-    assert [r.status for r in _run(server, tmp_path / "own", count=1)] == ["ok"]
+def test_links_are_fetched_from_the_server_itself_only(images: ImageServer, tmp_path: Path) -> None:
+    images.rule = lambda asked: "url"
+    assert [r.status for r in _run(images, tmp_path / "own", count=1)] == ["ok"]
     for link in ("http://127.0.0.1:1/x.png", "https://127.0.0.1/x.png", "https://localhost/x", "https://[::1]/x",
                  "https://10.0.0.1/x", "file:///etc/passwd", "http://example.com/x.png"):  # fmt: skip
-        server.rule = lambda asked, link=link: f"link {link}"
+        images.rule = lambda asked, link=link: f"link {link}"
         with pytest.raises(StorageError, match="not fetched"):
-            _run(server, tmp_path / "other", count=1)
+            _run(images, tmp_path / "other", count=1)
 
 
 def test_other_formats_are_kept_and_endless_answers_are_not(
-    server: ImageServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: ImageServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server.rule = lambda asked: "webp"
-    record = _run(server, tmp_path / "out", count=1)[0]
+    images.rule = lambda asked: "webp"
+    record = _run(images, tmp_path / "out", count=1)[0]
     assert record.path.endswith(".webp")
     assert Image.open(tmp_path / "out" / record.path).format == "WEBP"
     monkeypatch.setattr("faceproof.openai_images.MAX_ANSWER", 1 << 20)
-    server.rule = lambda asked: "huge"
-    record = _run(server, tmp_path / "two", count=1, pace=Pace(attempts=1))[0]
+    images.rule = lambda asked: "huge"
+    record = _run(images, tmp_path / "two", count=1, pace=Pace(attempts=1))[0]
     assert record.status == "failed"
     assert "over 1 MiB" in record.error
 
@@ -360,9 +347,9 @@ def test_other_formats_are_kept_and_endless_answers_are_not(
         ({"task": "variation", "base_url": "https://api.openai.com/v1"}, "retired variations"),
     ],
 )
-def test_impossible_settings(server: ImageServer, change: dict[str, Any], message: str) -> None:
+def test_impossible_settings(images: ImageServer, change: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
-        _generator(server, **change)
+        _generator(images, **change)
     assert "secret" not in str(caught.value)
 
 

@@ -3,41 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from faceproof import OutputError, StorageError, UsageError, remote, servers
+from faceproof import OutputError, StorageError, UsageError, remote
 from faceproof.datasets import read_manifest
 from faceproof.importing.run import Options, import_data
 from faceproof.importing.sharing import upload
 from tests.helpers import run_cli
 from tests.import_trees import TREES, encoded, read
-from tests.object_store import Proxy, environment_of, get, put, running_store
+from tests.object_store import Proxy, get, put
 
 pytest.importorskip("s3fs", reason="the extra remote")
 NAMES = itertools.count()
 ONE = Options(workers=1)
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[Proxy]:
-    with running_store() as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def bucket(store: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    for name, value in environment_of(store).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(servers, "FIRST_WAIT", 0.01)
-    store.reset()
-    name = f"import-{next(NAMES)}"
-    put(store, name, {})
-    yield name
-    store.reset()
 
 
 def objects(folder: Path, prefix: str) -> dict[str, bytes]:

@@ -27,7 +27,7 @@ from faceproof.live import Live, NewestFrame, _Smooth
 from faceproof.live_window import Window
 from faceproof.video import Frame, Sampling, VideoInfo, open_frames
 from tests.clips import moving, square, square_checker, write_clip
-from tests.helpers import run_cli
+from tests.helpers import answering, run_cli
 
 
 @pytest.fixture(scope="module")
@@ -186,13 +186,8 @@ def camera(astronaut: RGB, *, frames: int, silent: bool = False) -> Iterator[str
         Image.fromarray(picture).save(stream, "JPEG", quality=92)
         pictures.append(stream.getvalue())
     handler = type("Handler", (_Motion,), {"frames": frames, "silent": silent, "pictures": pictures})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/camera.mjpg"
-    finally:
-        server.shutdown()
+    with answering(handler) as port:
+        yield f"http://127.0.0.1:{port}/camera.mjpg"
 
 
 def test_the_command_on_a_stream_that_goes_away(astronaut: RGB, tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import itertools
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,19 +21,17 @@ from faceproof import UnreadableError, UsageError, remote, servers
 from faceproof.errors import MissingExtraError, OutputError, StorageError, TooLargeError
 from faceproof.images import printable
 from faceproof.inputs import Inputs
-from tests.helpers import environment
+from tests.helpers import answering, environment
 from tests.object_store import (
     KEY_ID,
     SECRET,
     TOKEN,
     Proxy,
     Request,
-    environment_of,
     forget_stores,
     free_port,
     get,
     put,
-    running_store,
 )  # fmt: skip
 from tests.test_shards import tar_of
 
@@ -43,25 +40,6 @@ pytest.importorskip("moto", reason="the S3 server for tests is not installed")
 
 LIMIT = 2**20
 NAMES = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[Proxy]:
-    with running_store() as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def bucket(store: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A new, empty bucket, and an environment that leads there through the proxy."""
-    for name, value in environment_of(store).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(servers, "FIRST_WAIT", 0.01)
-    store.reset()
-    name = f"bucket-{next(NAMES)}"
-    put(store, name, {})
-    yield name
-    store.reset()
 
 
 def nothing_secret(text: object) -> None:
@@ -331,12 +309,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(servers, "FIRST_WAIT", 0.01)
     _Files.content, _Files.faults, _Files.version = bytes(range(256)) * 20_000, iter(()), "1"  # 5 MB
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Files) as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_address[1]}"
-        running.shutdown()
-        thread.join()
+    with answering(_Files) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize("way", ["ranges", "plain", "sizeless"])

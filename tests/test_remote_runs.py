@@ -10,7 +10,6 @@ import re
 import shlex
 import signal
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +26,13 @@ from faceproof.records import ImageResult
 from faceproof.result_parts import MANIFEST, open_parts
 from faceproof.shards import COLUMNS
 from tests.helpers import encode, environment, read_records, run_cli, start_cli, wait_until, whole_lines
-from tests.object_store import KEY_ID, SECRET, TOKEN, Proxy, environment_of, get, put, running_store
+from tests.object_store import KEY_ID, SECRET, TOKEN, Proxy, environment_of, get, put
 from tests.test_shards import tar_of
 
 pytest.importorskip("s3fs", reason="the extra [remote] is not installed")
 pytest.importorskip("moto", reason="the S3 server for tests is not installed")
 pytestmark = pytest.mark.slow
 NAMES = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[Proxy]:
-    with running_store() as proxy:
-        yield proxy
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +43,6 @@ def pictures(face_jpeg: bytes, astronaut: RGB) -> dict[str, bytes]:
     for number in range(36):
         found[f"deep/{number:02d} ü.png"] = encode(rng.integers(0, 255, (40, 40, 3), dtype=np.uint8), "PNG")
     return found
-
-
-@pytest.fixture
-def bucket(store: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    for name, value in environment_of(store).items():
-        monkeypatch.setenv(name, value)
-    store.reset()
-    name = f"run-{next(NAMES)}"
-    put(store, name, {})
-    yield name
-    store.reset()
 
 
 def run(*args: str | Path, code: int = 0) -> str:

@@ -21,7 +21,7 @@ from urllib.parse import quote
 import pytest
 
 from .helpers import environment, run_cli
-from .image_server import KEY, USAGE, ImageServer, picture_of, running_image_server
+from .image_server import KEY, USAGE, ImageServer, picture_of
 from .serving import API, Reply, Server, serving
 from .test_serve_api import same
 
@@ -32,19 +32,6 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 PORTRAIT = (ROOT / "examples" / "astronaut.jpg").read_bytes()
 ENV = {"OPENAI_API_KEY": KEY, "no_proxy": "127.0.0.1"}
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[ImageServer]:
-    with running_image_server() as one:
-        yield one
-
-
-@pytest.fixture
-def images(running: ImageServer) -> ImageServer:
-    running.rule, running.made = lambda asked: None, None
-    running.seen, running.billed = [], []
-    return running
 
 
 @contextlib.contextmanager
@@ -58,8 +45,8 @@ def making(folder: Path, images: ImageServer, *options: str) -> Iterator[Server]
 
 
 @pytest.fixture(scope="module")
-def server(running: ImageServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with making(tmp_path_factory.mktemp("serve"), running, "--price", "0", "--generate-model", "mine") as one:
+def server(running_images: ImageServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with making(tmp_path_factory.mktemp("serve"), running_images, "--price", "0", "--generate-model", "mine") as one:
         yield one
 
 
