@@ -197,12 +197,14 @@ def test_a_worker_that_dies_costs_one_picture(pictures: Path, monkeypatch: pytes
 
 
 @pytest.mark.slow
-def test_a_stopped_run_goes_on(tmp_path: Path, face_jpeg: bytes) -> None:
+def test_a_stopped_run_goes_on(tmp_path: Path, astronaut: RGB) -> None:
     """Ctrl-C, then kill -9, then the end: every picture once, one line about it."""
     folder, out = tmp_path / "many", tmp_path / "clusters.csv"
     folder.mkdir()
+    # Large ones take long enough to be stopped in the middle, also where this process waits for its turn.
+    large = encode(np.asarray(Image.fromarray(astronaut).resize((1400, 1400))), "JPEG")
     for number in range(400):
-        (folder / f"{number:03d}.jpg").write_bytes(face_jpeg)
+        (folder / f"{number:03d}.jpg").write_bytes(large)
     journal = tmp_path / "clusters.csv.hashes.partial.jsonl"
     for how, code in ((signal.SIGINT, 130), (signal.SIGKILL, -9)):
         seen = whole_lines(journal)
