@@ -168,7 +168,7 @@ def test_checking_goes_on_and_few_are_made_at_once(server: Server, images: Image
 def test_the_budget(images: ImageServer, tmp_path: Path) -> None:
     with making(tmp_path, images, "--price", "0.4", "--budget", "1") as one:
         images.rule = lambda asked: "refuse" if asked.fields["prompt"] == "no" else None
-        down = {"down": "500", "gateway": "504"}
+        down = {"down": "500", "key": "401", "gateway": "504"}
         for prompt, status in (("no", 422), ("yes", 200), ("no", 422), ("yes", 200), ("yes", 403)):
             reply = ask(one, prompt)
             assert reply.status == status
@@ -178,6 +178,7 @@ def test_the_budget(images: ImageServer, tmp_path: Path) -> None:
     images.rule = lambda asked: down.get(asked.fields["prompt"])
     with making(tmp_path / "two", images, "--price", "0.4", "--budget", "0.5") as one:
         assert [ask(one, "down").status for _ in range(3)] == [503, 503, 503]  # which cost nothing
+        assert [ask(one, "key").status for _ in range(2)] == [502, 502]  # nor did these
         assert ask(one, "gateway").status == 503  # this may have
         assert ask(one, "yes").code == "budget_spent"
 

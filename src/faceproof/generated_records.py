@@ -8,10 +8,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from faceproof.errors import UsageError
+from faceproof.errors import StorageError, UsageError
 from faceproof.prompts import Prompt
 
-__all__ = ["SCHEMA", "STATUSES", "Answer", "Generated", "Job", "Photograph", "TryAgainError", "jobs_of", "split_of"]
+__all__ = [
+    "SCHEMA",
+    "STATUSES",
+    "Answer",
+    "Generated",
+    "Job",
+    "NotServedError",
+    "Photograph",
+    "TryAgainError",
+    "jobs_of",
+    "split_of",
+]
 
 SCHEMA = "faceproof.generated/1"
 STATUSES = ("ok", "refused", "failed")
@@ -84,6 +95,10 @@ class TryAgainError(Exception):
     def __init__(self, why: str, wait: float | None = None, *, billed: bool = True) -> None:
         super().__init__(why)
         self.wait, self.billed = wait, billed
+
+
+class NotServedError(StorageError):
+    """A generator answers nothing more, and made nothing: key refused, no money left, a model or size it has not."""
 
 
 @dataclass(frozen=True)

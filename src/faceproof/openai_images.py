@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from faceproof.errors import FaceproofError, PictureError, StorageError, UsageError, plain, unknown_name
 from faceproof.extras import require
-from faceproof.generated_records import Answer, Job, TryAgainError
+from faceproof.generated_records import Answer, Job, NotServedError, TryAgainError
 from faceproof.generating import encoded, fitted
 from faceproof.images import Limits, fetch, opened, printable
 from faceproof.prices import cost_of
@@ -271,9 +271,9 @@ class OpenAIImages:
         code, said = str(body.get("code") or body.get("type") or ""), self._clean(body.get("message") or err.message)
         text = f"the server answered {err.status_code}{f' {code}' if code else ''}: {said}"
         if code in NO_MONEY:
-            raise StorageError(f"{text}; see to the account, then run the same command again") from None
+            raise NotServedError(f"{text}; see to the account, then run the same command again") from None
         if err.status_code in (401, 403) and code not in REFUSED:
-            raise StorageError(f"{text}; check {KEY_VARIABLE} or --key-file, and what the key may do") from None
+            raise NotServedError(f"{text}; check {KEY_VARIABLE} or --key-file, and what the key may do") from None
         if err.status_code in (408, 409, 429) or err.status_code >= 500:
             gateway = err.status_code in (408, 502, 504)  # gave up on a server that may go on
             raise TryAgainError(text, _retry_after(err.response.headers), billed=gateway) from None
@@ -281,7 +281,7 @@ class OpenAIImages:
             return [text]
         if "image" in code or body.get("param") == "image":
             raise PictureError(text) from None
-        raise StorageError(f"{text}; mend the model, size or --set, and run it again") from None
+        raise NotServedError(f"{text}; mend the model, size or --set, and run it again") from None
 
     def _clean(self, text: object) -> str:
         """One short line without the key, or what looks like one."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from faceproof.errors import StorageError, UsageError, plain
-from faceproof.generated_records import Generated, TryAgainError, jobs_of
+from faceproof.generated_records import Generated, NotServedError, TryAgainError, jobs_of
 from faceproof.generated_records import Job as Picture
 from faceproof.images import Limits
 from faceproof.openai_images import KEY_VARIABLE, OpenAIImages
@@ -176,6 +176,8 @@ class Maker:
                 503, "generator_down", "the image service does not answer now; ask again later", wait
             ) from err
         except StorageError as err:
+            if isinstance(err, NotServedError):
+                self._count(dollars=-price)
             _log(err)
             raise Problem(
                 502, "generator_refused", "the image service refuses this server; whoever runs it finds why in its log"
