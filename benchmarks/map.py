@@ -53,7 +53,7 @@ def frames(points: int) -> float | None:
     if importlib.util.find_spec("playwright") is None:
         return None
     sys.path.insert(0, str(HERE.parent))
-    from tests.live_page import browser, frames_per_second
+    from tests.live_page import browser, frames_per_second, until
     from tests.maps import invented_map
 
     from faceproof.map_html import page
@@ -63,7 +63,7 @@ def frames(points: int) -> float | None:
         path.write_text(page(invented_map(points, names=())), encoding="utf-8")
         tab = context.new_page()
         tab.goto(path.as_uri())
-        tab.wait_for_function("window.faceproofMap !== undefined")
+        until(tab, "window.faceproofMap !== undefined")
         frames_per_second(tab, 1)
         return frames_per_second(tab, 5)
 

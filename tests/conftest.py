@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from tests.object_store import Proxy, environment_of, put, running_store
 # A busy machine must not fail a test: speed is for benchmarks.
 settings.register_profile("faceproof", deadline=None)
 settings.load_profile("faceproof")
+# A shell starts what runs in its background with Ctrl-C ignored, and what that starts ignores it, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _BUCKETS = itertools.count()
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.helpers import wait_until
+
 PAN = """async (seconds) => {
   const over = document.getElementById("over"), box = over.getBoundingClientRect();
   const centre = [box.left + box.width / 2, box.top + box.height / 2];
@@ -58,3 +60,12 @@ def frames_per_second(page: Any, seconds: float = 2.0) -> float:
     found = page.evaluate(PAN, seconds)
     page.mouse.up()
     return float(found)
+
+
+def until(tab: Any, condition: str) -> None:
+    """Wait until a JavaScript expression holds on a page.
+
+    Playwright's own `wait_for_function` evaluates strings in the page, which our pages' Content-Security-Policy
+    forbids as soon as the first look finds the condition not met.
+    """
+    wait_until(lambda: tab.evaluate(condition), seconds=30, what=condition)

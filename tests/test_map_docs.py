@@ -17,7 +17,7 @@ from faceproof.layouts import KEPT, NEIGHBOURS
 from faceproof.picture_map import MOST_GROUPED
 from faceproof.thumbnails import LARGEST, MOST, side_for
 from tests.helpers import run_cli
-from tests.live_page import browser
+from tests.live_page import browser, until
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 FREE = {("18f", ""): 29, ("sfhq-t2i", "sdxl"): 40, ("sfhq-t2i", "flux.1-schnell"): 40, ("sfhq-t2i", "flux.1-dev"): 111}
@@ -101,7 +101,7 @@ def test_the_picture_is_a_real_page(faces_data: Path, tmp_path: Path) -> None:
     with browser() as context:
         tab = context.new_page()
         tab.goto((tmp_path / "map.html").as_uri())
-        tab.wait_for_function("window.faceproofMap !== undefined")
+        until(tab, "window.faceproofMap !== undefined")
         tab.select_option("#facet", label="generator")
         # The face shown is one that nobody has; the one furthest up among them, so that the card covers little.
         tab.fill("#search", "sdxl")

@@ -22,7 +22,7 @@ from faceproof.errors import UsageError
 from faceproof.map_html import page, page_data
 from faceproof.picture_map import PictureMap, write_csv
 from faceproof.thumbnails import LARGEST, MOST, PIXELS, STEP, make_sheets, side_for, thumbnail
-from tests.live_page import browser, frames_per_second
+from tests.live_page import browser, frames_per_second, until
 from tests.maps import HOSTILE, colour, invented_map
 
 COUNT = 600
@@ -64,7 +64,7 @@ def opened(context: Any, file: Path) -> Iterator[Any]:
     tab.on("dialog", lambda dialog: trouble.append(f"dialog {dialog.message}"))
     tab.on("request", lambda request: trouble.append(request.url) if request.url[:4] in ELSEWHERE else None)
     tab.goto(file.as_uri())
-    tab.wait_for_function("window.faceproofMap !== undefined")
+    until(tab, "window.faceproofMap !== undefined")
     yield tab
     assert trouble == []
     tab.close()
@@ -161,15 +161,15 @@ def test_too_many_or_broken_thumbnails_are_refused() -> None:
 def test_hovering_shows_the_right_thumbnail(opened: Any, made: PictureMap) -> None:
     for number in (0, 3, 77, 441, 500):  # 441 is the first of the second sheet
         opened.mouse.move(*opened.evaluate(f"faceproofMap.place({number})"))
-        opened.wait_for_function(f"faceproofMap.current() === {number}")
-        opened.wait_for_function(f"({THUMB})[3] === 255")
+        until(opened, f"faceproofMap.current() === {number}")
+        until(opened, f"({THUMB})[3] === 255")
         pixel = opened.evaluate(THUMB)
         assert np.abs(np.array(pixel[:3]) - colour(number)).max() <= 10, number
         shown = opened.locator("#facts b").text_content()
         assert shown == made.points[number].path
         assert made.points[number].verdict in opened.locator("#facts").text_content()
     opened.mouse.move(5, 5)
-    opened.wait_for_function("faceproofMap.current() === -1")
+    until(opened, "faceproofMap.current() === -1")
 
 
 @pytest.mark.slow
@@ -237,7 +237,7 @@ def test_the_lasso_lists_exactly_the_points_inside(opened: Any, made: PictureMap
     assert [float(row["x"]) for row in rows] == [made.points[k].x for k in expected]
     assert [row["cluster"] for row in rows] == [made.columns["cluster"][k] for k in expected]
     opened.click("#copy")
-    opened.wait_for_function("document.getElementById('said').textContent === 'copied'")
+    until(opened, "document.getElementById('said').textContent === 'copied'")
     assert opened.evaluate("navigator.clipboard.readText()") == saved
     # With a category switched off the same lasso leaves it out; Ctrl adds to what is there.
     opened.get_by_label("only photograph").click()
@@ -254,7 +254,7 @@ def test_the_lasso_lists_exactly_the_points_inside(opened: Any, made: PictureMap
 @pytest.mark.slow
 def test_hostile_names_are_text(opened: Any) -> None:
     opened.fill("#search", "ALERT")
-    opened.wait_for_function("document.getElementById('shown').textContent === '2 of 600 shown'")
+    until(opened, "document.getElementById('shown').textContent === '2 of 600 shown'")
     opened.click("#view")
     assert opened.evaluate("faceproofMap.listed()") == [0, 3]
     assert opened.input_value("#list") == f"{HOSTILE[0]}\n{HOSTILE[3]}"
@@ -319,7 +319,7 @@ def test_ten_thousand_points_stay_fluid(context: Any, tmp_path: Path, capsys: py
     assert path.stat().st_size < 30e6
     tab = context.new_page()
     tab.goto(path.as_uri())
-    tab.wait_for_function("window.faceproofMap !== undefined")
+    until(tab, "window.faceproofMap !== undefined")
     rate = frames_per_second(tab)
     with capsys.disabled():
         print(f" {rate:.0f} frames/s", end="")
