@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -284,6 +286,28 @@ def test_wrong_use_is_said_in_one_line(options: list[str], env: dict[str, str], 
     assert last.startswith("faceproof: ")
     assert message in last
     assert "Traceback" not in done.stderr
+
+
+def test_answers_are_not_held_back() -> None:
+    """Nagle's algorithm is off for who connects: the second piece of an answer would wait 40 ms."""
+    from faceproof.web.running import _bound
+
+    async def nodelay() -> int:
+        found: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def met(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            found.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        with _bound("127.0.0.1", 0) as listening:
+            async with await asyncio.start_server(met, sock=listening):
+                _, writer = await asyncio.open_connection(*listening.getsockname()[:2])
+                try:
+                    return await found
+                finally:
+                    writer.close()
+
+    assert asyncio.run(nodelay()) == 1
 
 
 def _png(pixels: Any) -> bytes:
