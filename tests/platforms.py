@@ -10,7 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from faceproof.accounts import Accounts, Pictures
 from faceproof.detectors.card import Card
+from faceproof.flags import Tally
+from faceproof.rows import Problem
+from faceproof.study import Study, Texts, join_records, make_study
 
 START = 1_420_070_400  # 2015-01-01
 DAYS = 3000
@@ -110,3 +116,29 @@ def write(accounts: list[Account], card: Card, folder: Path) -> None:
             for text in own:
                 writer.writerow([number, one.name, one.created + 86400 * rng.randint(1, 30), text])
                 number += 1
+
+
+def study_of(accounts: list[Account]) -> Study:
+    """A study of a made-up platform, without files."""
+    count = len(accounts)
+    names = tuple(one.name for one in accounts)
+    made = Accounts(
+        names, ("",) * count, np.array([one.created for one in accounts]),
+        {"followers": np.array([float(a.followers) for a in accounts]), "following": np.full(count, np.nan),
+         "posts": np.array([float(a.posts) for a in accounts])},
+        {role: np.full(count, np.nan) for role in ("verified", "suspended", "protected")},
+        {name: n for n, name in enumerate(names)},
+    )  # fmt: skip
+    tally = Tally(None, None)
+    problems: list[Problem] = []
+    seen = join_records(made, Pictures(made, "pictures"), records(accounts, tally.card), tally, problems.append)
+    assert not problems
+    clusters: dict[int, set[int]] = {}
+    copies: dict[int, set[int]] = {}
+    for n, one in enumerate(accounts):
+        if one.picture:
+            clusters.setdefault(one.picture, set()).add(n)
+        for text in one.texts:
+            copies.setdefault(text, set()).add(n)
+    posts = np.array([1 + len(one.texts) for one in accounts])
+    return make_study(made, seen, clusters, Texts(posts, (posts - 1) / posts, {}, copies))

@@ -6,17 +6,12 @@ import math
 import random
 from collections.abc import Iterable
 
-import numpy as np
 import pytest
 from scipy import stats
 
-from faceproof.accounts import Accounts, Pictures
 from faceproof.campaigns import Group, find_campaigns
 from faceproof.errors import UsageError
-from faceproof.flags import Tally
-from faceproof.rows import Problem
-from faceproof.study import Study, Texts, join_records, make_study
-from tests.platforms import START, Account, platform, records
+from tests.platforms import START, platform, study_of
 
 
 def _group(kind: str, members: Iterable[int], name: str = "") -> Group:
@@ -66,32 +61,6 @@ def test_what_cannot_be() -> None:
     with pytest.raises(UsageError, match="more members than there are accounts"):
         find_campaigns([_group("text", range(10))], 5)
     assert find_campaigns([], 10) == ()
-
-
-def study_of(accounts: list[Account]) -> Study:
-    """A study of a made-up platform, without files."""
-    count = len(accounts)
-    names = tuple(one.name for one in accounts)
-    made = Accounts(
-        names, ("",) * count, np.array([one.created for one in accounts]),
-        {"followers": np.array([float(a.followers) for a in accounts]), "following": np.full(count, np.nan),
-         "posts": np.array([float(a.posts) for a in accounts])},
-        {role: np.full(count, np.nan) for role in ("verified", "suspended", "protected")},
-        {name: n for n, name in enumerate(names)},
-    )  # fmt: skip
-    tally = Tally(None, None)
-    problems: list[Problem] = []
-    seen = join_records(made, Pictures(made, "pictures"), records(accounts, tally.card), tally, problems.append)
-    assert not problems
-    clusters: dict[int, set[int]] = {}
-    copies: dict[int, set[int]] = {}
-    for n, one in enumerate(accounts):
-        if one.picture:
-            clusters.setdefault(one.picture, set()).add(n)
-        for text in one.texts:
-            copies.setdefault(text, set()).add(n)
-    posts = np.array([1 + len(one.texts) for one in accounts])
-    return make_study(made, seen, clusters, Texts(posts, (posts - 1) / posts, {}, copies))
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -185,6 +185,29 @@ def test_killed_at_several_moments_it_ends_the_same(
     assert again.stderr.endswith("this run is finished; --overwrite packages it again\n")
 
 
+def test_ctrl_c(finished: tuple[Path, subprocess.CompletedProcess[str]], faces: Path, tmp_path: Path) -> None:
+    """It goes to the reading processes, too, as from a terminal. One sentence, exit code 130, and the run goes on."""
+    out, token = tmp_path / "out", f"train-{os.getpid()}-{time.time_ns()}"
+    run = start_cli(*arguments(faces, out), env=PLAIN | {TOKEN: token, "COLUMNS": "400"})
+    try:
+        wait_until(
+            lambda: (out / "checkpoint.safetensors").exists() or run.poll() is not None, seconds=LONG, what="steps"
+        )
+        os.killpg(run.pid, signal.SIGINT)
+        said = run.communicate(timeout=LONG)[1].decode()
+    finally:
+        run.kill()
+    assert run.returncode == 130, said
+    assert said.endswith(f"faceproof: stopped; the same command goes on from the last checkpoint in {out}\n")
+    assert "Traceback" not in said
+    wait_until(lambda: not processes(token), seconds=60, what="the reading processes to end")
+    done = run_cli(*arguments(faces, out), env=PLAIN, timeout=LONG)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"going on from step (100|150|200) of 300", done.stderr)
+    whole, _ = finished
+    assert (out / "network.safetensors").read_bytes() == (whole / "network.safetensors").read_bytes()
+
+
 def test_two_processes_train_one_model(faces: Path, tmp_path: Path) -> None:
     """The same batches, shared by two real processes: the same network but for rounding (this one has no batch
     normalisation), one set of files, and one voice. Twenty steps: rounding grows with every step.
