@@ -16,13 +16,10 @@ from faceproof.images import RGB
 from faceproof.recipes import PRESETS, Recipe
 
 from .helpers import run_cli
+from .training_sets import MARKS
 
 torch = pytest.importorskip("torch", reason="the extra [train] is not installed (CI installs it and runs these)")
-pytestmark = [
-    pytest.mark.train,
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
-]
+pytestmark = list(MARKS)
 
 from torch import nn  # noqa: E402
 

@@ -21,14 +21,10 @@ from faceproof.pretraining_data import Faces, PretrainData
 from faceproof.training_log import Ended, Files, Progress, Silent, Together
 
 from .helpers import run_cli
-from .training_sets import base_landmarks, variant
+from .training_sets import MARKS, base_landmarks, variant
 
 torch = pytest.importorskip("torch", reason="the extra [train] is not installed (CI installs it and runs these)")
-pytestmark = [
-    pytest.mark.train,
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
-]
+pytestmark = list(MARKS)
 
 from faceproof import pretraining, training  # noqa: E402
 from faceproof.checkpoints import NAME  # noqa: E402

@@ -21,14 +21,10 @@ from faceproof.images import RGB
 from faceproof.landmarks import Landmarked
 from faceproof.recipes import Recipe
 
-from .training_sets import landmarked
+from .training_sets import MARKS, landmarked
 
 torch = pytest.importorskip("torch", reason="the extra [train] is not installed (CI installs it and runs these)")
-pytestmark = [
-    pytest.mark.train,
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
-]
+pytestmark = list(MARKS)
 
 from faceproof import checkpoints, training  # noqa: E402
 from faceproof.export import MIN_EIGHT, _eight_bits, parity, to_onnx  # noqa: E402

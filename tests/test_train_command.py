@@ -35,14 +35,10 @@ from faceproof.recipes import Recipe
 from faceproof.training_log import Epoch, Progress, Silent
 
 from .helpers import TOKEN, processes, run_cli, start_cli, wait_until
-from .training_sets import base_landmarks, face_set
+from .training_sets import MARKS, base_landmarks, face_set
 
 torch = pytest.importorskip("torch", reason="the extra [train] is not installed (CI installs it and runs these)")
-pytestmark = [
-    pytest.mark.train,
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
-]
+pytestmark = list(MARKS)
 
 PLAIN = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "MPLBACKEND": "agg"}
 RECIPE = {

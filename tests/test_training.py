@@ -31,15 +31,10 @@ from faceproof.landmarks import Landmarked
 from faceproof.recipes import PRESETS, Recipe, preset
 from faceproof.training_log import Epoch, Files, Progress, Silent, TensorBoard, Together
 
-from .training_sets import landmarked
+from .training_sets import MARKS, landmarked
 
 torch = pytest.importorskip("torch", reason="the extra [train] is not installed (CI installs it and runs these)")
-pytestmark = [
-    pytest.mark.train,
-    pytest.mark.slow,
-    # torch's own exporter, loader and Fabric use what they deprecate.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
-]
+pytestmark = list(MARKS)
 
 from faceproof import checkpoints, training  # noqa: E402
 from faceproof.features.backbone import _layers, _packaged, build_network  # noqa: E402

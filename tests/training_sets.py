@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 import skimage.data
 from PIL import Image
 
@@ -15,6 +16,13 @@ from faceproof.datasets import Sample
 from faceproof.images import RGB
 from faceproof.landmarks import Landmarked
 
+MARKS = (
+    pytest.mark.train,
+    pytest.mark.slow,
+    # torch's own exporter, loader and Fabric use what they deprecate.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
+)
+"""Of tests that train."""
 COUNTS = {"train": {0: ("web", "book"), 1: ("gan", "diffusion")}, "val": {0: ("web", "book"), 1: ("gan", "diffusion")}}
 SIDE = 192
 
