@@ -16,6 +16,7 @@ from PIL import Image
 
 from faceproof import FaceChecker, servers
 from faceproof.images import RGB
+from tests.helpers import kill_leftovers
 from tests.image_server import ImageServer, running_image_server
 from tests.object_store import Proxy, environment_of, put, running_store
 
@@ -27,6 +28,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _BUCKETS = itertools.count()
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_running() -> Iterator[None]:
+    yield
+    kill_leftovers()
 
 
 @pytest.fixture(scope="session")

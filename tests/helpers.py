@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -104,6 +105,23 @@ def wait_until(condition: Callable[[], Any], *, seconds: float, what: str) -> An
             pytest.fail(f"waited {seconds:g} s in vain for {what}")
         time.sleep(0.01)
     return value
+
+
+_TOKENS: list[str] = []
+
+
+def new_token() -> str:
+    """A value for `TOKEN`; what carries it is killed when the test has ended, passed or not."""
+    _TOKENS.append(uuid.uuid4().hex)
+    return _TOKENS[-1]
+
+
+def kill_leftovers() -> None:
+    """Kill every process that carries a `new_token`; those of a test that passed have ended by themselves."""
+    while _TOKENS:
+        for process in processes(_TOKENS.pop()):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
 
 
 def processes(token: str) -> list[psutil.Process]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.server
 import json
 import os
@@ -20,7 +19,7 @@ import pytest
 from faceproof.inputs import Inputs
 from faceproof.scan import Options, scan
 from tests.engine_runs import assert_exactly_once, fill, hooked, parts, records
-from tests.helpers import TOKEN, answering, command, environment, processes, run_cli, start_cli, wait_until
+from tests.helpers import TOKEN, answering, command, environment, new_token, processes, run_cli, start_cli, wait_until
 from tests.object_store import KEY_ID, SECRET, environment_of, free_port, put, running_store
 from tests.ray_nodes import Cluster, Node, traces
 from tests.test_remote_runs import parts_of
@@ -32,14 +31,8 @@ SLEEP = 0.02
 """Seconds each picture takes more, so that there is time to kill."""
 SLOW = 500.0
 """Seconds a run may take on a busy machine: each new worker of Ray is several processes' start."""
-TOKENS: list[str] = []
 Many = tuple[Path, dict[str, str]]
 """A folder of pictures, and path -> status its record must have."""
-
-
-def token() -> str:
-    TOKENS.append(uuid.uuid4().hex)
-    return TOKENS[-1]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,15 +42,6 @@ def _token_of_ray() -> Iterator[None]:
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN", uuid.uuid4().hex)
         yield
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_running() -> Iterator[None]:
-    yield
-    while TOKENS:
-        for process in processes(TOKENS.pop()):
-            with contextlib.suppress(psutil.Error):
-                process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +91,7 @@ def one_line(text: str, pattern: str) -> None:
 def test_local_worker_and_driver_killed(many: Many, hook: dict[str, str], tmp_path: Path) -> None:
     """A worker is killed, then everything, then the command runs to its end: every picture exactly once."""
     folder, expected = many
-    out, said, mark = tmp_path / "out.jsonl", tmp_path / "said.txt", token()
+    out, said, mark = tmp_path / "out.jsonl", tmp_path / "said.txt", new_token()
     arguments = [*words("local", folder, out), "--workers", "2"]
     process = started(arguments, {**hook, TOKEN: mark}, said)
     wait_for(out, 3, process)
@@ -126,7 +110,7 @@ def test_local_worker_and_driver_killed(many: Many, hook: dict[str, str], tmp_pa
 def test_local_interrupt_and_summary(many: Many, hook: dict[str, str], tmp_path: Path) -> None:
     folder, expected = many
     out, said = tmp_path / "out.jsonl", tmp_path / "said.txt"
-    process = started([*words("local", folder, out), "--workers", "2"], {**hook, TOKEN: token()}, said)
+    process = started([*words("local", folder, out), "--workers", "2"], {**hook, TOKEN: new_token()}, said)
     wait_for(out, 3, process)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
@@ -232,7 +216,9 @@ def test_ray_gives_what_a_scan_gives(cluster: Cluster, many: Many, tmp_path: Pat
 def test_ray_worker_killed(cluster: Cluster, many: Many, tmp_path: Path) -> None:
     folder, expected = many
     out = tmp_path / "out.jsonl"
-    process = started([*words("ray", folder, out), "--cluster", cluster.address], {TOKEN: token()}, tmp_path / "said")
+    process = started(
+        [*words("ray", folder, out), "--cluster", cluster.address], {TOKEN: new_token()}, tmp_path / "said"
+    )
     wait_for(out, 3, process)
     wait_until(cluster.workers, seconds=60, what="a worker")[0].kill()
     assert process.wait(SLOW) == 1
@@ -243,7 +229,9 @@ def test_ray_worker_killed(cluster: Cluster, many: Many, tmp_path: Path) -> None
 def test_ray_machine_killed_and_another_joins(cluster: Cluster, many: Many, tmp_path: Path) -> None:
     folder, expected = many
     out, lost = tmp_path / "out.jsonl", cluster.nodes[-1]
-    process = started([*words("ray", folder, out), "--cluster", cluster.address], {TOKEN: token()}, tmp_path / "said")
+    process = started(
+        [*words("ray", folder, out), "--cluster", cluster.address], {TOKEN: new_token()}, tmp_path / "said"
+    )
     wait_for(out, 3, process)
     wait_until(lambda: cluster.workers(lost), seconds=60, what="a worker on the second machine")
     lost.kill()
@@ -261,7 +249,7 @@ def test_ray_driver_killed_and_run_again(cluster: Cluster, many: Many, tmp_path:
     out = tmp_path / "out.jsonl"
     arguments = [*words("ray", folder, out), "--cluster", cluster.address]
     for more in (2, 6):
-        process = started(arguments, {TOKEN: token()}, tmp_path / "said")
+        process = started(arguments, {TOKEN: new_token()}, tmp_path / "said")
         wait_for(out, len(parts(out)) + more, process)
         process.kill()
         process.wait(20)
@@ -275,7 +263,9 @@ def test_ray_driver_killed_and_run_again(cluster: Cluster, many: Many, tmp_path:
 def test_ray_interrupted(cluster: Cluster, many: Many, tmp_path: Path) -> None:
     folder, _ = many
     out = tmp_path / "out.jsonl"
-    process = started([*words("ray", folder, out), "--cluster", cluster.address], {TOKEN: token()}, tmp_path / "said")
+    process = started(
+        [*words("ray", folder, out), "--cluster", cluster.address], {TOKEN: new_token()}, tmp_path / "said"
+    )
     wait_for(out, 3, process)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130

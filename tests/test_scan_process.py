@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import shutil
 import signal
 import subprocess
-import uuid
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +25,7 @@ from tests.helpers import (
     command,
     encode,
     environment,
+    new_token,
     processes,
     read_records,
     run_cli,
@@ -90,24 +88,6 @@ def assert_exactly_once(out: Path, expected: dict[str, str]) -> None:
     assert repeated == {}
     assert {record["path"]: record["status"] for record in records} == expected
     assert [path.name for path in out.parent.iterdir() if path.name.startswith(out.name)] == [out.name]
-
-
-TOKENS: list[str] = []
-
-
-def new_token() -> str:
-    TOKENS.append(uuid.uuid4().hex)
-    return TOKENS[-1]
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_running() -> Iterator[None]:
-    """A test that fails leaves no process behind; one that passes has waited for them all."""
-    yield
-    while TOKENS:
-        for process in processes(TOKENS.pop()):
-            with contextlib.suppress(psutil.Error):
-                process.kill()
 
 
 def error_output(process: subprocess.Popen[bytes], seconds: float = SLOW_START) -> str:
