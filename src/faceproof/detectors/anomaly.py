@@ -8,7 +8,6 @@ mixture too, for embeddings of its own network: then one run of the network serv
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from faceproof.detectors.card import Card, read_card
+from faceproof.detectors.folders import read_named
 from faceproof.detectors.onnx import EMBEDDING, CropNetwork
 from faceproof.errors import ModelError
 from faceproof.mixture import Mixture
@@ -71,14 +71,7 @@ def read_scorer(folder: str | os.PathLike[str], card: Card) -> AnomalyScorer | N
         centre, spread = float(said["centre"]), float(said["spread"])
     except (KeyError, TypeError, ValueError) as err:
         raise ModelError(f"the card in {folder} does not describe its mixture ({err!r}); get the model again") from err
-    path = Path(folder) / name
-    if Path(name).name != name or not path.is_file() or path.stat().st_size > MAX_BYTES:
-        raise ModelError(
-            f"the card in {folder} names the mixture {name!r}, which is not in its folder; get the model again"
-        )
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != digest:
-        raise ModelError(f"{path} does not match its card: damaged or tampered with; get the model again")
+    data = read_named(folder, name, digest, "mixture", MAX_BYTES)
     return AnomalyScorer(Mixture.from_bytes(data), centre, spread)
 
 

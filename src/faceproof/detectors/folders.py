@@ -16,7 +16,7 @@ from typing import Any
 from faceproof.errors import FaceproofError, ModelError, OutputError, UsageError
 from faceproof.images import printable
 
-__all__ = ["group_key", "new_folder", "training_groups", "whole_folder", "write_card", "write_groups"]
+__all__ = ["group_key", "new_folder", "read_named", "training_groups", "whole_folder", "write_card", "write_groups"]
 
 GROUPS_FILE = "groups.txt"
 MAX_GROUPS_BYTES = 256 * 1024 * 1024
@@ -58,15 +58,31 @@ def training_groups(folder: str | Path) -> frozenset[str] | None:
         name, digest = str(said["file"]), str(said["sha256"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
         raise ModelError(f"{folder / 'card.json'} does not say which groups trained the model ({err!r})") from err
-    path = folder / name
-    if Path(name).name != name or not path.is_file() or path.stat().st_size > MAX_GROUPS_BYTES:
+    data = read_named(folder, name, digest, "list", MAX_GROUPS_BYTES)
+    return frozenset(data.decode("ascii", "replace").split())
+
+
+def read_named(folder: str | os.PathLike[str], name: str, digest: str, what: str, most: int) -> bytes:
+    """Return a file that a card names beside the weights.
+
+    Args:
+        folder: the model folder.
+        name, digest: of the file and its SHA-256, as the card has them.
+        what: is in it, in one word.
+        most: bytes it may have.
+
+    Raises:
+        ModelError: the name leads elsewhere, the file is missing or too large, or its hash differs.
+    """
+    path = Path(folder) / name
+    if Path(name).name != name or not path.is_file() or path.stat().st_size > most:
         raise ModelError(
-            f"the card in {folder} names the list {name!r}, which is not in its folder; get the model again"
+            f"the card in {folder} names the {what} {name!r}, which is not in its folder; get the model again"
         )
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != digest:
         raise ModelError(f"{path} does not match its card: damaged or tampered with; get the model again")
-    return frozenset(data.decode("ascii", "replace").split())
+    return data
 
 
 _NUMBERS = re.compile(r"\[\s+[-+.\de]+(?:,\s+[-+.\de]+)*\s+\]")

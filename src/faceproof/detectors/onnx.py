@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -10,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from faceproof.detectors.card import Card, read_card
+from faceproof.detectors.folders import read_named
 from faceproof.errors import ModelError, UsageError
 from faceproof.runtimes import Program, Session, open_session
+from faceproof.tensor_files import MAX_BYTES
 
 __all__ = ["CropNetwork", "OnnxDetector"]
 
@@ -30,11 +31,10 @@ def _program(folder: Path, card: Card) -> Program:
     if said is not None:
         try:
             name, digest = str(said["file"]), str(said["sha256"])
-            graph = (folder / Path(name).name).read_bytes()
+            (folder / name).stat()
         except (KeyError, TypeError, OSError) as err:
             raise ModelError(f"{folder}: the card's graph file is not there ({err}); get the model again") from err
-        if hashlib.sha256(graph).hexdigest() != digest:
-            raise ModelError(f"{folder / name} does not match its card: damaged or tampered with; get the model again")
+        graph = read_named(folder, name, digest, "graph", MAX_BYTES)
     outputs = card.raw.get("outputs", [])
     if not isinstance(outputs, list):
         raise ModelError(f"the card in {folder} does not list its outputs; get the model again")
